@@ -1,0 +1,80 @@
+"""What a kind of target says about itself without importing its SDK."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """Base of all config and settings models: unknown keys are refused, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a target can do, as values; the API refuses at submission what it cannot."""
+
+    max_variants: int = 1
+    variants_at_create: bool = True
+    can_split: bool = False
+    can_pin: bool = False
+    has_logs: bool = False
+    has_preconditions: bool = False
+    name_pattern: str = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    max_body_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``writes`` per ``per_seconds`` (None: no limit known) and calls at once that the target is given."""
+
+    writes: int | None = None
+    per_seconds: float = 1.0
+    parallel: int = 16
+
+
+@dataclass(frozen=True)
+class Description:
+    """One kind of target. Model texts and config keys come from ``config_model``, so that help cannot differ from checks.
+
+    ``deadline_seconds`` counts from an operation's start; ``look_seconds`` is the time between two looks;
+    ``extra`` is what ``pip install`` needs in brackets for a worker that serves it.
+    """
+
+    scheme: str
+    title: str
+    config_model: type[Strict]
+    settings_model: type[Strict]
+    capabilities: Capabilities
+    extra: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    deadline_seconds: float = 3600.0
+    look_seconds: float = 5.0
+
+    def help(self) -> str:
+        """The text of ``target help``: every key with its type, default and meaning, from the models that validate."""
+        return "\n".join(
+            [
+                f"{self.title} ({self.scheme})",
+                "",
+                "Config of a variant:",
+                *_keys(self.config_model),
+                "",
+                "Settings of the target:",
+                *_keys(self.settings_model),
+            ]
+        )
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    lines = []
+    for name, info in model.model_fields.items():
+        shown = getattr(info.annotation, "__name__", None) or str(info.annotation)
+        if not isinstance(info.annotation, type):
+            shown = str(info.annotation)
+        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
+        lines.append(f"  {name}: {shown} ({default}). {info.description or ''}".rstrip())
+    return lines or ["  (none)"]

@@ -1,0 +1,109 @@
+"""Which kinds of target there are, and where their code lives.
+
+A table in code for our own; third parties add theirs with the entry-point group ``modelport.adapters``, whose value
+names a package laid out like ours: ``describe.DESCRIPTION``, ``invoke.invoke``, ``adapter.open_adapter``.
+Nothing of a target is imported before it is used, and its SDK only where its adapter is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import cast
+from urllib.parse import urlsplit
+
+from adapters.contract import JSON, Adapter, Answer, Place, Request
+from adapters.description import Description
+
+BUILT_IN = {
+    "http": "adapters.http",
+    "https": "adapters.http",
+    "local": "adapters.local",
+}
+
+Invoke = Callable[[Place, JSON, Request, float], Answer]
+
+
+class UnknownScheme(LookupError):
+    """No kind of target has this scheme."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(f"{uri!r} names no kind of target; there are: {', '.join(schemes())}")
+
+
+class MissingExtra(RuntimeError):
+    """The target's SDK is not installed here."""
+
+    def __init__(self, scheme: str, extra: str | None, missing: str | None) -> None:
+        self.extra = extra
+        remedy = f"install it on the worker: pip install 'modelport[{extra}]'" if extra else "install it on the worker"
+        super().__init__(f"the {scheme} target needs {missing or 'a package'} which is not installed here; {remedy}")
+
+
+def schemes() -> list[str]:
+    """Every scheme known here, ours and third parties'."""
+    return sorted({*BUILT_IN, *_third_party()})
+
+
+def scheme_of(uri: str) -> str:
+    """The kind that a target URI names: ``sagemaker:/us-east-1`` and ``local`` alike. Raises UnknownScheme."""
+    scheme = urlsplit(uri).scheme or uri.split(":", 1)[0]
+    if scheme not in BUILT_IN and scheme not in _third_party():
+        raise UnknownScheme(uri)
+    return scheme
+
+
+def describe(uri: str) -> Description:
+    """What this kind of target says about itself. Raises UnknownScheme."""
+    return cast(Description, importlib.import_module(f"{_package(uri)}.describe").DESCRIPTION)
+
+
+def requirement(uri: str) -> str:
+    """What a worker must offer to serve this target: its scheme, and for ``local`` also the host it belongs to."""
+    scheme = scheme_of(uri)
+    if scheme == "local":
+        return f"local@{urlsplit(uri).netloc or socket.gethostname()}"
+    return scheme
+
+
+def offered() -> dict[str, str | None]:
+    """What a worker on this machine can serve, as requirements; beside each, None or why it cannot."""
+    offers: dict[str, str | None] = {}
+    for scheme in schemes():
+        try:
+            _adapter_module(scheme)
+            offers[requirement(scheme)] = None
+        except MissingExtra as reason:
+            offers[requirement(scheme)] = str(reason)
+    return offers
+
+
+def invoker(uri: str) -> Invoke:
+    """The function that sends one prediction along a recorded route: ``invoke(place, route, request, timeout)``."""
+    return cast(Invoke, importlib.import_module(f"{_package(uri)}.invoke").invoke)
+
+
+def open_adapter(place: Place) -> Adapter:
+    """An adapter for this target. Raises MissingExtra, naming what to install, and UnknownScheme."""
+    return cast(Adapter, _adapter_module(scheme_of(place.uri)).open_adapter(place))
+
+
+def _adapter_module(scheme: str):  # type: ignore[no-untyped-def]  # a module has no narrower static type
+    try:
+        return importlib.import_module(f"{_package(scheme)}.adapter")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(scheme, describe(scheme).extra, error.name) from error
+
+
+def _package(uri: str) -> str:
+    scheme = scheme_of(uri)
+    return BUILT_IN.get(scheme) or _third_party()[scheme]
+
+
+@cache
+def _third_party() -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group="modelport.adapters")}

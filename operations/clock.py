@@ -1,0 +1,32 @@
+"""Time is the database's: seconds since the epoch, as an SQL expression that every deadline and lease is compared with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Double
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+
+class now(FunctionElement[float]):  # noqa: N801  # reads as the SQL function that it is
+    """The database's present time in seconds since the epoch; the same value within one statement."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgresql(element: now, compiler: Any, **kw: Any) -> str:
+    return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+
+
+def to_datetime(seconds: float) -> datetime:
+    """The UTC time of an instant from the database."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,93 @@
+"""Every number and place that an operator may want to change: environment variables with the prefix ``MODELPORT_``."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TargetSetting(BaseModel):
+    """A target that is registered at the API's start when no target of its name is there yet."""
+
+    model_config = ConfigDict(extra="forbid")
+    uri: str
+    settings: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    credentials: str | None = None
+
+
+class Settings(BaseSettings):
+    """Read once per process; the defaults run everything on one machine, each with its reason in its description."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELPORT_", extra="forbid", frozen=True)
+
+    folder: Path = Field(Path(".modelport"), description="where the embedded database, logs and local models live")
+    database_url: str = Field(
+        "", description="SQLAlchemy URL; empty: SQLite in the folder. postgresql://... for production"
+    )
+    broker_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Celery broker; `make up` starts a bundled server and sets this"
+    )
+    installation: str = Field(
+        "modelport", pattern=r"^[a-z0-9-]{1,32}$", description="marks resources on targets as this installation's"
+    )
+    targets: dict[str, TargetSetting] = Field(
+        default_factory=lambda: {"local": TargetSetting(uri="local")},
+        description="JSON: targets registered at the API's start if absent",
+    )
+
+    lease_seconds: float = Field(
+        60.0, gt=0, description="how long a worker may be silent before another takes its operation over"
+    )
+    claim_size: int = Field(64, gt=0, description="operations claimed by one worker task to write at once")
+    look_size: int = Field(1000, gt=0, description="operations claimed by one worker task to look at once")
+    threads: int = Field(16, gt=0, description="calls at once in one worker process; most of their time is waiting")
+    advance_budget_seconds: float = Field(
+        20.0, gt=0, description="how long one worker task goes on before it hands back what it has not reached"
+    )
+    tick_seconds: float = Field(
+        0.25, gt=0, description="how often a worker asks the database for due work whose message was lost or not sent"
+    )
+    announce_seconds: float = Field(
+        60.0, gt=0, description="how often open rows are announced again, so that a restarted Flower fills up"
+    )
+    worker_silent_seconds: float = Field(
+        15.0, gt=0, description="a worker not heard from for this long is not counted as there"
+    )
+    attempts: int = Field(
+        8, gt=0, description="temporary failures in a row after which an operation is given up; about five minutes"
+    )
+    backoff_seconds: float = Field(1.0, gt=0, description="first pause after a temporary failure; doubles, with jitter")
+    backoff_cap_seconds: float = Field(120.0, gt=0, description="longest pause after a temporary failure")
+    undo_deadline_seconds: float = Field(
+        3600.0, gt=0, description="how long taking back may last; some targets cannot be interrupted"
+    )
+
+    queue_size: int = Field(20, gt=0, description="unfinished operations that one deployment may have")
+    body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions apart")
+    predict_timeout_seconds: float = Field(60.0, gt=0, description="how long a prediction may take")
+    page_size: int = Field(100, gt=0, le=1000, description="items on a page where the request does not say")
+    wait_seconds_max: float = Field(60.0, gt=0, description="longest wait that Prefer: wait is granted")
+    idempotency_hours: float = Field(48.0, gt=0, description="how long an idempotency key is remembered")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL with the driver that is installed."""
+        if not self.database_url:
+            return f"sqlite:///{self.folder.absolute() / 'modelport.db'}"
+        return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def call_timeout_seconds(self) -> float:
+        """A single call to a target: within a third of the lease, so that a stale one ends before a takeover."""
+        return self.lease_seconds / 3
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings."""
+    return Settings()
