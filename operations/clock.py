@@ -1,12 +1,13 @@
-"""Time is the database's: seconds since the epoch, as an SQL expression that every deadline and lease is compared with."""
+"""Time is the database's: seconds since the epoch, as an SQL expression that deadlines and leases are compared with."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Double
+from sqlalchemy import Double, select
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import FunctionElement
 
 
@@ -25,6 +26,11 @@ def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql(element: now, compiler: Any, **kw: Any) -> str:
     return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+
+
+def instant(session: Session) -> float:
+    """The database's present time as a number, for a row that is read again after the transaction."""
+    return session.scalars(select(now())).one()
 
 
 def to_datetime(seconds: float) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Boolean, Double, Enum, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -25,9 +25,9 @@ def _word(kind: type[StrEnum]) -> Enum:
 class Base(DeclarativeBase):
     """Names every constraint, so that migrations can change them on both databases."""
 
-    type_annotation_map = {
-        Document: JSON().with_variant(JSONB(), "postgresql"),
-        list[Document]: JSON().with_variant(JSONB(), "postgresql"),
+    type_annotation_map: ClassVar = {
+        Document: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        list[Document]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
         float: Double(),
         int: Integer(),
         str: Text(),
@@ -62,6 +62,9 @@ class Target(Base):
     tokens_at: Mapped[float] = mapped_column(default=0.0)
     looked_by: Mapped[str | None]
     look_until: Mapped[float] = mapped_column(default=0.0)
+    check_asked_at: Mapped[float | None]
+    checked_at: Mapped[float | None]
+    checked: Mapped[Document | None]
 
 
 class Deployment(Base):
@@ -234,6 +237,8 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     node: Mapped[str]
     host: Mapped[str]
-    offers: Mapped[list[str]] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    offers: Mapped[list[str]] = mapped_column(
+        JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    )
     lacks: Mapped[Document] = mapped_column(default=dict)
     heard_at: Mapped[float] = mapped_column(default=now(), index=True)
