@@ -79,6 +79,9 @@ def offered() -> dict[str, str | None]:
             offers[requirement(scheme)] = None
         except MissingExtra as reason:
             offers[requirement(scheme)] = str(reason)
+        except Exception as reason:
+            # one broken adapter must not keep a worker from serving the others
+            offers[requirement(scheme)] = f"its adapter cannot be loaded: {type(reason).__name__}: {reason}"
     return offers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from operations.clock import now
+from operations.clock import instant, now
 from operations.models import Target
 
 _UNANSWERED = Target.check_asked_at > func.coalesce(Target.checked_at, 0.0)
@@ -28,3 +28,9 @@ def answered(session: Session, target_id: str, *, ok: bool, message: str) -> Non
     session.execute(
         update(Target).where(Target.id == target_id).values(checked_at=now(), checked={"ok": ok, "message": message})
     )
+
+
+def ask(session: Session, target: Target) -> float:
+    """Ask for a check of this target; the answer is the one whose ``checked_at`` is not before the instant returned."""
+    target.check_asked_at = instant(session)
+    return target.check_asked_at

@@ -198,6 +198,7 @@ class Operation(Base):
 
     deployment: Mapped[Deployment] = relationship(lazy="joined", innerjoin=True)
     desired: Mapped[Revision | None] = relationship(foreign_keys=[desired_id], lazy="joined")
+    origin: Mapped[Revision | None] = relationship(foreign_keys=[from_id], lazy="joined")
 
 
 class Event(Base):

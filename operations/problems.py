@@ -1,0 +1,274 @@
+"""Why a request is refused. The API renders each as an RFC 9457 problem; the tree mirrors its ``type``::
+
+Refused
+├── InvalidBody, BodyTooLarge, UnsupportedMediaType
+├── Invalid                     one or more fields, each named with its remedy
+│   ├── UnknownField, InvalidField, InvalidName, InvalidModelUri, InvalidTraffic
+│   ├── InvalidConfig, InvalidPageToken, InvalidPredictionInput
+│   └── NotSupportedByTarget
+├── UnknownTarget, DeploymentNotFound, RevisionNotFound, OperationNotFound
+├── DeploymentExists, Busy, QueueFull, TooLate, NotRetryable, NoPreviousRevision, NotServing, TargetInUse
+├── StaleGeneration, PreconditionRequired, IdempotencyKeyReuse
+└── ModelUnreachable, ModelTimeout, CheckUnanswered, TargetNotServed, NotReady
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field at fault, by its path in the body (``variants[0].config.size``), and what to do about it."""
+
+    field: str
+    message: str
+    remedy: str
+
+
+class Refused(Exception):
+    """The request is refused; nothing was stored."""
+
+    slug: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request is refused"
+    remedy: ClassVar[str] = "Read the detail and change the request."
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+
+    @property
+    def type(self) -> str:
+        """The stable reference of this kind of problem; a GET on it explains it."""
+        return f"/problems/{self.slug}"
+
+
+class InvalidBody(Refused):
+    """The body is not what the media type says."""
+
+    slug, status, title = "invalid-body", 400, "The body cannot be read"
+    remedy = "Send a JSON object with Content-Type: application/json."
+
+
+class BodyTooLarge(Refused):
+    """The body is larger than allowed."""
+
+    slug, status, title = "body-too-large", 413, "The body is too large"
+    remedy = "Send less, or ask the operator to raise MODELPORT_BODY_BYTES."
+
+
+class UnsupportedMediaType(Refused):
+    """The body's media type is not one that is read here."""
+
+    slug, status, title = "unsupported-media-type", 415, "The media type is not supported"
+    remedy = "Send application/json (predictions also text/csv)."
+
+
+class Invalid(Refused):
+    """One or more fields are wrong."""
+
+    slug, status, title = "invalid", 422, "The request is invalid"
+    remedy = "Correct the fields that are named."
+
+    @classmethod
+    def one(cls, field: str, message: str, remedy: str) -> Invalid:
+        """The problem of a single field."""
+        return cls(f"{field}: {message}", [FieldError(field, message, remedy)])
+
+
+class UnknownField(Invalid):
+    """A field that is not known; nothing is ignored silently."""
+
+    slug, title = "unknown-field", "A field is not known"
+    remedy = "Remove the field or correct its spelling."
+
+
+class InvalidField(Invalid):
+    """A field has a value that it cannot have."""
+
+    slug, title = "invalid-field", "A field is invalid"
+
+
+class InvalidName(Invalid):
+    """The deployment's or a variant's name is outside the allowed pattern."""
+
+    slug, title = "invalid-name", "The name is not allowed"
+
+
+class InvalidModelUri(Invalid):
+    """The model URI cannot name a model."""
+
+    slug, title = "invalid-model-uri", "The model URI is not valid"
+
+
+class InvalidTraffic(Invalid):
+    """The traffic does not add up, or names no variant."""
+
+    slug, title = "invalid-traffic", "The traffic split is not valid"
+    remedy = "Give each variant a whole percentage; together they are 100."
+
+
+class InvalidConfig(Invalid):
+    """The target does not know this config key, or not this value."""
+
+    slug, title = "invalid-config", "The target's config is not valid"
+    remedy = "Ask GET /v1/targets/{name}/help for the keys and their types."
+
+
+class InvalidPageToken(Invalid):
+    """The page token was not given out for this list."""
+
+    slug, title, status = "invalid-page-token", "The page token is not valid", 400
+    remedy = "Use next_page_token as it was given, with the same filters, or leave it out to begin anew."
+
+
+class InvalidPredictionInput(Invalid):
+    """The body is in none of the shapes that MLflow models take."""
+
+    slug, title = "invalid-prediction-input", "The prediction's input is not valid"
+    remedy = "Send exactly one of dataframe_split, dataframe_records, instances, inputs."
+
+
+class NotSupportedByTarget(Invalid):
+    """The target cannot do this."""
+
+    slug, title = "not-supported-by-target", "The target cannot do this"
+    remedy = "GET /v1/targets/{name} lists what the target can do."
+
+
+class UnknownTarget(Refused):
+    """No target has this name."""
+
+    slug, status, title = "unknown-target", 404, "There is no such target"
+    remedy = "GET /v1/targets lists the targets; an administrator adds one with PUT /v1/targets/{name}."
+
+
+class DeploymentNotFound(Refused):
+    """No deployment has this name on this target."""
+
+    slug, status, title = "deployment-not-found", 404, "There is no such deployment"
+    remedy = "Create it with POST /v1/deployments, or PUT it."
+
+
+class RevisionNotFound(Refused):
+    """The deployment has no revision of this number."""
+
+    slug, status, title = "revision-not-found", 404, "There is no such revision"
+    remedy = "GET .../revisions lists them."
+
+
+class OperationNotFound(Refused):
+    """No operation has this id."""
+
+    slug, status, title = "operation-not-found", 404, "There is no such operation"
+    remedy = "GET /v1/operations lists them; old ones are removed after a time."
+
+
+class DeploymentExists(Refused):
+    """A deployment of this name is there or on its way."""
+
+    slug, status, title = "deployment-exists", 409, "The deployment exists"
+    remedy = "Change it with PUT or PATCH, or choose another name."
+
+
+class Busy(Refused):
+    """An operation is under way and the request asked to be refused then."""
+
+    slug, status, title = "busy", 409, "An operation is under way"
+    remedy = "Wait for it, or send on_conflict=queue or on_conflict=supersede."
+
+
+class QueueFull(Refused):
+    """The deployment has as many unfinished operations as it may."""
+
+    slug, status, title = "queue-full", 409, "Too many operations wait for this deployment"
+    remedy = "Wait until some have ended, or cancel them."
+
+
+class TooLate(Refused):
+    """The operation has ended, or its change already serves."""
+
+    slug, status, title = "too-late", 409, "It is too late to cancel"
+    remedy = "Roll back with POST .../rollback if the change is not wanted."
+
+
+class NotRetryable(Refused):
+    """Only a failed or cancelled operation can be asked for again."""
+
+    slug, status, title = "not-retryable", 409, "The operation cannot be retried"
+    remedy = "Wait for its end; what succeeded needs no retry."
+
+
+class NoPreviousRevision(Refused):
+    """There is no revision before the one that serves."""
+
+    slug, status, title = "no-previous-revision", 409, "There is nothing to go back to"
+    remedy = "Name a revision, or PUT the specification that is wanted."
+
+
+class NotServing(Refused):
+    """The deployment is known but serves nothing yet."""
+
+    slug, status, title = "deployment-not-serving", 409, "The deployment does not serve yet"
+    remedy = "Wait for its operation: GET /v1/operations/{id} with Prefer: wait=60."
+
+
+class TargetInUse(Refused):
+    """The target has deployments."""
+
+    slug, status, title = "target-in-use", 409, "The target is in use"
+    remedy = "Delete its deployments first."
+
+
+class StaleGeneration(Refused):
+    """If-Match names a generation that is no longer the newest."""
+
+    slug, status, title = "stale-generation", 412, "The deployment has changed meanwhile"
+    remedy = "GET it again, look at the difference, and send its new ETag."
+
+
+class PreconditionRequired(Refused):
+    """The target demands If-Match."""
+
+    slug, status, title = "precondition-required", 428, "If-Match is required here"
+    remedy = "Send If-Match with the ETag that GET gave."
+
+
+class IdempotencyKeyReuse(Refused):
+    """The key was used for another body."""
+
+    slug, status, title = "idempotency-key-reuse", 422, "The idempotency key was used for another request"
+    remedy = "Use a new key for a new request, or send the first body again."
+
+
+class ModelUnreachable(Refused):
+    """The model's server did not answer."""
+
+    slug, status, title = "model-unreachable", 502, "The model's server cannot be reached"
+    remedy = "Look at the deployment's status and logs; try again."
+
+
+class ModelTimeout(Refused):
+    """The model's server took too long."""
+
+    slug, status, title = "model-timeout", 504, "The model took too long"
+    remedy = "Send a smaller batch, or ask the operator to raise MODELPORT_PREDICT_TIMEOUT_SECONDS."
+
+
+class CheckUnanswered(Refused):
+    """No worker answered in time."""
+
+    slug, status, title = "check-unanswered", 504, "No worker answered"
+    remedy = "See /readyz for live workers; ask again."
+
+
+class TargetNotServed(Refused):
+    """No live worker can serve this target."""
+
+    slug, status, title = "target-not-served", 503, "No worker can serve this target"
+    remedy = "Start a worker with the extra that the detail names."

@@ -1,0 +1,183 @@
+"""Lists and single records. Pages are keyed by the last row seen, so that a growing table costs no more to page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from operations.models import Deployment, Event, Operation, Revision, Target
+from operations.problems import DeploymentNotFound, InvalidField, InvalidPageToken, OperationNotFound, RevisionNotFound
+from operations.states import Kind, State
+
+UNFINISHED = Operation.finished_at.is_(None)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows, and the token of the next page; None on the last."""
+
+    items: Sequence[Any]
+    next_page_token: str | None
+
+
+def get_deployment(session: Session, target: Target, name: str) -> Deployment:
+    """The deployment, if it is there or something is under way for it. Raises DeploymentNotFound."""
+    row = session.scalars(
+        select(Deployment).where(Deployment.target_id == target.id, Deployment.name == name, _there())
+    ).one_or_none()
+    if row is None:
+        raise DeploymentNotFound(f"there is no {target.name}/{name}")
+    return row
+
+
+def deployments(
+    session: Session,
+    *,
+    target: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    status: str | None = None,
+    page_size: int,
+    page_token: str | None = None,
+) -> Page:
+    """The deployments that are there or on their way, the oldest first."""
+    query = select(Deployment).where(_there())
+    if target is not None:
+        query = query.where(Deployment.target.has(Target.name == target))
+    for key, value in (labels or {}).items():
+        query = query.where(Deployment.labels[key].as_string() == value)
+    if status is not None:
+        query = query.where(_status(status))
+    filters = {"of": "deployments", "target": target, "labels": dict(labels or {}), "status": status}
+    return _page(session, query, Deployment, filters, page_size, page_token)
+
+
+def revisions(session: Session, deployment: Deployment, page_size: int, page_token: str | None = None) -> Page:
+    """A deployment's revisions, the newest first."""
+    query = select(Revision).where(Revision.deployment_id == deployment.id)
+    filters = {"of": "revisions", "deployment": deployment.id}
+    return _page(session, query, Revision, filters, page_size, page_token, newest_first=True)
+
+
+def revision(session: Session, deployment: Deployment, number: int) -> Revision:
+    """One revision. Raises RevisionNotFound."""
+    row = session.scalars(
+        select(Revision).where(Revision.deployment_id == deployment.id, Revision.number == number)
+    ).one_or_none()
+    if row is None:
+        raise RevisionNotFound(f"{deployment.name} has no revision {number}")
+    return row
+
+
+def operations(
+    session: Session,
+    *,
+    state: str | None = None,
+    target: str | None = None,
+    deployment: str | None = None,
+    kind: str | None = None,
+    page_size: int,
+    page_token: str | None = None,
+) -> Page:
+    """The operations, the newest first."""
+    query = select(Operation)
+    if state is not None:
+        query = query.where(Operation.state == State(state))
+    if kind is not None:
+        query = query.where(Operation.kind == Kind(kind))
+    if target is not None:
+        query = query.where(Operation.target_id.in_(select(Target.id).where(Target.name == target)))
+    if deployment is not None:
+        query = query.where(Operation.deployment_id.in_(select(Deployment.id).where(Deployment.name == deployment)))
+    filters = {"of": "operations", "state": state, "target": target, "deployment": deployment, "kind": kind}
+    return _page(session, query, Operation, filters, page_size, page_token, newest_first=True)
+
+
+def get_operation(session: Session, operation_id: str) -> Operation:
+    """One operation. Raises OperationNotFound."""
+    row = session.scalars(select(Operation).where(Operation.id == operation_id)).unique().one_or_none()
+    if row is None:
+        raise OperationNotFound(f"there is no operation {operation_id[:80]!r}")
+    return row
+
+
+def events(session: Session, operation_id: str, after: int = 0) -> Sequence[Event]:
+    """An operation's events behind number ``after``, in order."""
+    return session.scalars(
+        select(Event).where(Event.operation_id == operation_id, Event.number > after).order_by(Event.number)
+    ).all()
+
+
+def all_targets(session: Session, page_size: int, page_token: str | None = None) -> Page:
+    """The targets, the oldest first."""
+    return _page(session, select(Target), Target, {"of": "targets"}, page_size, page_token)
+
+
+def _there() -> ColumnElement[bool]:
+    return or_(Deployment.current_id.is_not(None), exists().where(Operation.deployment_id == Deployment.id, UNFINISHED))
+
+
+def _status(status: str) -> ColumnElement[bool]:
+    busy = exists().where(Operation.deployment_id == Deployment.id, UNFINISHED)
+    # the one that may be claimed is the lowest unfinished: it alone has something due
+    deleting = exists().where(
+        Operation.deployment_id == Deployment.id, UNFINISHED, Operation.due_at.is_not(None), Operation.kind == "delete"
+    )
+    known = {
+        "serving": and_(Deployment.current_id.is_not(None), ~busy),
+        "creating": and_(Deployment.current_id.is_(None), busy, ~deleting),
+        "changing": and_(Deployment.current_id.is_not(None), busy, ~deleting),
+        "deleting": deleting,
+    }
+    if status not in known:
+        raise InvalidField.one("status", f"{status[:40]!r} is no status", f"one of {', '.join(known)}")
+    return known[status]
+
+
+def _page(
+    session: Session,
+    query: Select[Any],
+    entity: Any,
+    filters: Mapping[str, Any],
+    page_size: int,
+    page_token: str | None,
+    *,
+    newest_first: bool = False,
+) -> Page:
+    key = tuple_(entity.created_at, entity.id)
+    if page_token is not None:
+        after = _read_token(page_token, filters)
+        query = query.where(key < tuple_(*after) if newest_first else key > tuple_(*after))
+    order = (entity.created_at.desc(), entity.id.desc()) if newest_first else (entity.created_at, entity.id)
+    rows = session.scalars(query.order_by(*order).limit(page_size + 1)).unique().all()
+    more = len(rows) > page_size
+    rows = rows[:page_size]
+    return Page(rows, _make_token(rows[-1], filters) if more else None)
+
+
+def _make_token(row: Any, filters: Mapping[str, Any]) -> str:
+    document = json.dumps([_digest(filters), row.created_at, row.id])
+    return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+
+
+def _read_token(token: str, filters: Mapping[str, Any]) -> tuple[float, str]:
+    refused = InvalidPageToken.one("page_token", "was not given out for this list", InvalidPageToken.remedy)
+    try:
+        digest, created_at, identity = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise refused from None
+    sound = isinstance(created_at, float) and isinstance(identity, str) and "\0" not in identity
+    if digest != _digest(filters) or not sound:
+        raise refused
+    return created_at, identity
+
+
+def _digest(filters: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(filters, sort_keys=True).encode()).hexdigest()[:16]

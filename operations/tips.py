@@ -1,0 +1,36 @@
+"""The tip of a deployment: what its last unfinished operation will make of it, else what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from operations.models import Deployment, Operation, Revision
+from operations.states import State
+
+
+@dataclass(frozen=True)
+class Tip:
+    """``revision`` is None where the deployment does not exist, or will not. ``unfinished`` is in order."""
+
+    revision: Revision | None
+    unfinished: Sequence[Operation]
+
+
+def tip(session: Session, deployment: Deployment) -> Tip:
+    """The tip as the records stand in this transaction."""
+    unfinished = (
+        session.scalars(
+            select(Operation)
+            .where(Operation.deployment_id == deployment.id, Operation.finished_at.is_(None))
+            .order_by(Operation.seq)
+        )
+        .unique()
+        .all()
+    )
+    # what is being cancelled or undone will leave the deployment as it was
+    coming = [o for o in unfinished if o.cancelled_by is None and o.state != State.UNDOING]
+    return Tip(coming[-1].desired if coming else deployment.current, unfinished)
