@@ -113,6 +113,9 @@ class Change:
 
     ``current`` is a hint (the last recorded revision) and may be wrong after a failed undo; ``placed`` is the handle
     with which the last operation of this deployment ended, ``{}`` before the first. ``desired`` is None for a delete.
+    A handle may list things that are still to be removed (``leftovers`` of the last operation): ``plan`` carries them
+    over, so that the next change, or a reconcile to what already serves, removes them. With ``adopt`` a thing of this
+    name without an owner is not a conflict but is marked as ours; its ``desired`` is what it serves already, and its way back does nothing.
     ``uid`` is the same for the deployment's whole life and names its resources; ``installation`` marks them as ours.
     """
 
@@ -122,6 +125,7 @@ class Change:
     current: Spec | None
     desired: Spec | None
     placed: Handle
+    adopt: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -171,7 +175,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Observed:
-    """One deployment as the target really serves it, for drift and adopting. ``uid`` is None where it is not ours."""
+    """One deployment as the target really serves it, for drift and adopting.
+
+    ``uid`` is None where nobody's mark is on it. ``content`` is the same string as ``handle["content"]`` of the plan
+    that asked for what it serves now, and differs as soon as anything that the plan fixed is different.
+    ``detail`` may hold what people want to see of a difference.
+    """
 
     name: str
     uid: str | None

@@ -23,6 +23,7 @@ class Capabilities:
     can_pin: bool = False
     has_logs: bool = False
     has_preconditions: bool = False
+    can_adopt: bool = False
     name_pattern: str = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     max_body_bytes: int = 16 * 1024 * 1024
 

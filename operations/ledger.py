@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, exists, select, update
 from sqlalchemy.orm import Session, raiseload
 
-from operations import checks
+from operations import checks, observing
 from operations.clock import instant, now
 from operations.ids import new_id
 from operations.models import Deployment, Event, Operation, Target
@@ -176,7 +176,7 @@ def release_targets(session: Session, worker: str) -> None:
 def due_lanes(session: Session) -> set[Lane]:
     """Where work is due now: the sweep's one question, answered from one index."""
     at = instant(session)
-    lanes = {Lane.LOOK} if checks.any_asked_for(session) else set()
+    lanes = {Lane.LOOK} if checks.any_asked_for(session) or observing.due(session) else set()
     return lanes | {
         lane
         for lane in Lane

@@ -65,6 +65,7 @@ class Target(Base):
     check_asked_at: Mapped[float | None]
     checked_at: Mapped[float | None]
     checked: Mapped[Document | None]
+    observe_due_at: Mapped[float | None]
 
 
 class Deployment(Base):
@@ -122,6 +123,7 @@ class Operation(Base):
     operation of the deployment is unfinished, and while a worker holds the operation it is when its lease ends.
     ``fence`` grows with every claim and is written beside every record. ``writes`` counts the steps that may have
     changed the target. ``attempts`` counts temporary failures in a row.
+    ``unclean`` means that its leftovers are still to be removed.
     """
 
     __tablename__ = "operations"
@@ -149,6 +151,12 @@ class Operation(Base):
             postgresql_where=text("finished_at IS NULL AND state <> 'queued'"),
         ),
         Index("ix_operations_created_at_id", "created_at", "id"),
+        Index(
+            "ix_operations_unclean",
+            "finished_at",
+            sqlite_where=text("unclean"),
+            postgresql_where=text("unclean"),
+        ),
         Index(
             "ix_operations_finished_at",
             "finished_at",
@@ -182,6 +190,7 @@ class Operation(Base):
     waits_for: Mapped[str | None]
     error: Mapped[Document | None]
     leftovers: Mapped[list[Document]] = mapped_column(default=list)
+    unclean: Mapped[bool] = mapped_column(Boolean, default=False)
 
     deadline_seconds: Mapped[float]
     deadline_at: Mapped[float | None]

@@ -67,6 +67,16 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="how long taking back may last; some targets cannot be interrupted"
     )
 
+    observe_seconds: float = Field(
+        300.0, ge=0, description="how often what targets serve is compared with the records; 0: never"
+    )
+    leftover_seconds: float = Field(
+        1800.0, gt=0, description="how long after an operation its leftovers are tried to be removed again"
+    )
+    sweep_seconds: float = Field(30.0, gt=0, description="how often old rows are pruned and leftovers looked for")
+    keep_days: float = Field(90.0, gt=0, description="how long finished operations and their events are kept")
+    prune_size: int = Field(500, gt=0, description="finished operations removed in one transaction")
+
     queue_size: int = Field(20, gt=0, description="unfinished operations that one deployment may have")
     body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions apart")
     predict_timeout_seconds: float = Field(60.0, gt=0, description="how long a prediction may take")

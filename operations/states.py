@@ -25,6 +25,8 @@ class Kind(StrEnum):
     TRAFFIC = "traffic"
     ROLLBACK = "rollback"
     DELETE = "delete"
+    RECONCILE = "reconcile"
+    ADOPT = "adopt"
 
 
 class Lane(StrEnum):

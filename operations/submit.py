@@ -32,7 +32,7 @@ from operations.problems import (
 )
 from operations.settings import settings
 from operations.specs import Rules
-from operations.states import Kind, State
+from operations.states import FINAL, Kind, State
 from operations.tips import Tip, tip
 
 Document = dict[str, Any]
@@ -163,6 +163,44 @@ def delete(
     if cancel_pending:
         _cancel_all(session, at, asked)
     return _record(session, deployment, at, rules, asked, Kind.DELETE, None)
+
+
+def reconcile(session: Session, target: Target, name: str, asked: Asked, *, rules: Rules) -> Accepted:
+    """Bring the target back to what the records say of this deployment, whatever was changed there by other hands."""
+    deployment, at, revision = _existing(session, target, name, asked, rules)
+    return _record(session, deployment, at, rules, asked, Kind.RECONCILE, revision)
+
+
+def adopt(session: Session, target: Target, rules: Rules, name: str, labels: Document, asked: Asked) -> Accepted:
+    """Take what the target serves under this name under management; the worker finds out what it is."""
+    specs.check_name(rules, name)
+    deployment = _lock(session, target, name)
+    at = _enter(session, deployment, asked, rules)
+    if at.revision is not None or at.unfinished:
+        raise DeploymentExists(f"{target.name}/{name} is managed already, or an operation is under way for it")
+    deployment.labels = labels
+    return _record(session, deployment, at, rules, asked, Kind.ADOPT, None)
+
+
+def take_back(session: Session, operation_id: str, asked: Asked) -> Accepted:
+    """Ask again that what an operation left behind is removed: restores what the records say. Twice is once.
+
+    Raises NotRetryable where nothing was left behind, or a later operation of the deployment has taken over.
+    """
+    old = _operation(session, operation_id)
+    deployment = ledger.lock_deployment(session, old.deployment_id)
+    at = tip(session, deployment)
+    again = next((o for o in at.unfinished if o.retry_of == old.id), None)
+    if again is not None:
+        return Accepted(deployment, again)
+    if not old.leftovers or old.state not in FINAL or old.kind == Kind.ADOPT:
+        raise NotRetryable(f"operation {operation_id} left nothing behind, or has not ended")
+    if deployment.last_seq != old.seq:
+        raise NotRetryable(f"a later operation of {deployment.name} has taken over")
+    goes = old.kind == Kind.DELETE or deployment.current_id is None
+    old.unclean = False
+    kind, desired = (Kind.DELETE, None) if goes else (Kind.RECONCILE, deployment.current)
+    return _record(session, deployment, at, None, asked, kind, desired, retry_of=old)
 
 
 def cancel(session: Session, operation_id: str, asked: Asked) -> Operation:

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from sqlalchemy.orm import Session
 
-from adapters.contract import AdapterError, Change, Fence, Progress, Seen, Spec, Toward
-from operations import checks, ledger, limits, queue
-from operations.clock import instant
+from adapters.contract import AdapterError, Fence, Progress, Seen, Toward
+from operations import ledger, limits
 from operations.database import Database
 from operations.ledger import Claim, Lost
-from operations.models import Operation, Revision
+from operations.models import Operation
 from operations.settings import Settings
-from operations.states import FINAL, Kind, Lane, State
-from worker.outcomes import Outcomes, problem
+from operations.states import Lane, State
+from worker.beginning import Beginning
+from worker.observer import Observer
+from worker.outcomes import Outcomes, problem, to_be_cancelled
 from worker.places import Opened, Places
+from worker.recorder import Recorder, note_failure
 
 log = structlog.get_logger(__name__)
 
-RECORDS_AT_ONCE = 50
 RETRY_SECONDS = 5.0  # after a failure of our own, such as a database that went away
 
 
@@ -52,11 +53,14 @@ class Engine:
         self._stopping = stopping
         self._places = Places(settings)
         self._outcomes = Outcomes(settings, worker)
+        self._recorder = Recorder(database, worker)
+        self._beginning = Beginning(self._recorder, self._outcomes, worker)
+        self._observer = Observer(database, settings, self._places, self._offers)
 
     def advance(self, lane: Lane) -> bool:
         """Take what is due in this lane one step further each. True when more may be due at once."""
         if lane == Lane.LOOK:
-            self._check_targets()
+            self._observer.run()
         limit = self._settings.look_size if lane == Lane.LOOK else self._settings.claim_size
         with self._database.write() as session:
             claim = ledger.claim(
@@ -81,20 +85,6 @@ class Engine:
                 ledger.release_targets(session, self._process)
         return len(claim.operations) >= limit
 
-    def _check_targets(self) -> None:
-        with self._database.read() as session:
-            asked = checks.asked_for(session, self._offers)
-        for target in asked:
-            try:
-                ok, message = True, self._places.open(target).adapter.check()
-            except Exception as error:
-                ok, message = (
-                    False,
-                    str(error) if isinstance(error, AdapterError) else f"{type(error).__name__}: {error}",
-                )
-            with self._database.write() as session:
-                checks.answered(session, target.id, ok=ok, message=message)
-
     def close(self) -> None:
         """Close the adapters."""
         self._places.close()
@@ -103,14 +93,14 @@ class Engine:
         target = share[0].deployment.target
         try:
             opened = self._places.open(target)
-            share = self._begin(claim, share, opened)
+            share = self._beginning.begin(claim, self._beginning.contest(claim, share, opened), opened)
             share = self._turn_back(claim, share)
             if not share:
                 return
             try:
                 seen = opened.adapter.look_many({o.id: o.handle or {} for o in share})
             except Exception as error:
-                self._log(error, share[0])
+                note_failure(error, share[0])
                 self._away(claim, share, error)
                 return
             if lane == Lane.LOOK:
@@ -119,93 +109,17 @@ class Engine:
                 self._step_all(claim, share, opened, seen, until)
         except Exception:
             log.exception("share_failed", target=target.name)
-            self._hand_back(claim, share, due_in=RETRY_SECONDS)
+            self._recorder.hand_back(claim, share, due_in=RETRY_SECONDS)
 
     def _away(self, claim: Claim, share: Sequence[Operation], error: Exception) -> None:
-        self._record_all(claim, share, lambda s, o: self._outcomes.unreachable(s, o, error))
-
-    def _begin(self, claim: Claim, share: list[Operation], opened: Opened) -> list[Operation]:
-        """Bring what has no handle yet to the point where it has one. Returns what can be driven further."""
-        new = [o for o in share if o.handle is None]
-        if not new:
-            return share
-        started = self._record_all(claim, new, self._start)
-        started = [o for o in started if o.state == State.STARTING and o.leased_by]
-        plans: dict[str, tuple[Spec | None, dict[str, object]] | Exception] = {}
-
-        def plan(operation: Operation) -> None:
-            try:
-                plans[operation.id] = self._plan(operation, opened)
-            except Exception as error:
-                self._log(error, operation)
-                plans[operation.id] = error
-
-        with ThreadPoolExecutor(self._width(opened, started), thread_name_prefix="plan") as pool:
-            list(pool.map(plan, started))
-
-        def keep(session: Session, operation: Operation) -> None:
-            planned = plans[operation.id]
-            if isinstance(planned, Exception):
-                self._outcomes.failed(session, operation, planned)
-                return
-            resolved, operation.handle = planned
-            if operation.desired is not None and resolved is not None:
-                session.get_one(Revision, operation.desired_id).resolved = resolved.to_json()
-
-        planned = self._record_all(claim, started, keep)
-        return [o for o in share if o.handle is not None] + [o for o in planned if o.handle is not None]
-
-    def _start(self, session: Session, operation: Operation) -> None:
-        if operation.state != State.QUEUED:
-            return
-        deployment = operation.deployment
-        at = instant(session)
-        operation.started_at = at
-        operation.deadline_at = at + operation.deadline_seconds
-        operation.from_id = deployment.current_id
-        if operation.cancelled_by:
-            ledger.move(session, operation, State.CANCELLED, message="cancelled before it started", by=self._worker)
-        elif operation.relative and operation.base_id != deployment.current_id:
-            error = problem(
-                "base-changed",
-                "What this builds on did not come to be",
-                "it was asked for relative to a revision that does not serve; look at the deployment and ask again",
-            )
-            operation.error = error
-            ledger.move(session, operation, State.FAILED, message=error["detail"], by=self._worker)
-        elif operation.kind == Kind.CREATE and deployment.current_id is not None:
-            error = problem(
-                "deployment-exists", "The deployment exists", "the delete before this create failed; it still serves"
-            )
-            operation.error = error
-            ledger.move(session, operation, State.FAILED, message=error["detail"], by=self._worker)
-        else:
-            ledger.move(session, operation, State.STARTING, by=self._worker)
-
-    def _plan(self, operation: Operation, opened: Opened) -> tuple[Spec | None, dict[str, object]]:
-        deployment = operation.deployment
-        desired = None
-        if operation.desired is not None:
-            known = operation.desired.resolved
-            desired = Spec.from_json(known) if known else opened.adapter.resolve(Spec.from_json(operation.desired.spec))
-        current = deployment.current
-        change = Change(
-            installation=opened.place.installation,
-            uid=deployment.id,
-            name=deployment.name,
-            current=Spec.from_json(current.resolved or current.spec) if current else None,
-            desired=desired,
-            placed=deployment.placed,
-            labels=deployment.labels,
-        )
-        return desired, opened.adapter.plan(change)
+        self._recorder.record_all(claim, share, lambda s, o: self._outcomes.unreachable(s, o, error))
 
     def _turn_back(self, claim: Claim, share: list[Operation]) -> list[Operation]:
         """Begin taking back what was cancelled or is past its deadline. Returns what goes on, in either direction."""
         overdue = {o.id: reason for o in share if (reason := self._overdue(o, claim.at)) is not None}
         if not overdue:
             return share
-        self._record_all(
+        self._recorder.record_all(
             claim,
             [o for o in share if o.id in overdue],
             lambda s, o: self._outcomes.give_up(s, o, overdue[o.id] or None),
@@ -217,7 +131,7 @@ class Engine:
             if operation.undo_deadline_at is not None and at > operation.undo_deadline_at:
                 return problem("undo-deadline-exceeded", "Taking back took too long", "its deadline has passed")
             return None
-        if operation.cancelled_by and operation.phase != "clean":
+        if to_be_cancelled(operation):
             return {}
         if operation.deadline_at is not None and at > operation.deadline_at:
             detail = f"not done within {operation.deadline_seconds:g} seconds; the target last said: "
@@ -259,7 +173,7 @@ class Engine:
             else:
                 self._outcomes.failed(session, operation, result)
 
-        self._record_all(claim, changed, keep)
+        self._recorder.record_all(claim, changed, keep)
 
     def _conclusion(
         self, operation: Operation, opened: Opened, seen: Seen | AdapterError
@@ -271,7 +185,7 @@ class Engine:
         try:
             return opened.adapter.step(operation.handle or {}, seen, _toward(operation), Fence(operation.fence))
         except Exception as error:
-            self._log(error, operation)
+            note_failure(error, operation)
             return error
 
     def _step_all(
@@ -284,7 +198,7 @@ class Engine:
     ) -> None:
         def drive(operation: Operation) -> None:
             if time.monotonic() > until or self._stopping():
-                self._hand_back(claim, [operation])
+                self._recorder.hand_back(claim, [operation])
                 return
             try:
                 self._step(claim, operation, opened, seen[operation.id], until)
@@ -292,9 +206,9 @@ class Engine:
                 log.warning("lease_lost", operation=operation.id)
             except Exception:
                 log.exception("step_failed", operation=operation.id)
-                self._hand_back(claim, [operation], due_in=RETRY_SECONDS)
+                self._recorder.hand_back(claim, [operation], due_in=RETRY_SECONDS)
 
-        with ThreadPoolExecutor(self._width(opened, share), thread_name_prefix="call") as pool:
+        with ThreadPoolExecutor(opened.width(len(share)), thread_name_prefix="call") as pool:
             list(pool.map(drive, share))
 
     def _step(
@@ -313,7 +227,7 @@ class Engine:
                         operation.handle or {}, seen, _toward(operation), Fence(operation.fence)
                     )
                 except Exception as error:
-                    self._log(error, operation)
+                    note_failure(error, operation)
                     result = error
             kept = False
             with self._database.write() as session:
@@ -323,7 +237,7 @@ class Engine:
                     kept = self._outcomes.progressed(session, operation, result, keep_lease=keep_lease)
                 else:
                     self._outcomes.failed(session, operation, result)
-            self._tell([operation])
+            self._recorder.tell([operation])
             if not kept or isinstance(result, Exception):
                 return
             seen = result.seen or opened.adapter.look_many({operation.id: operation.handle or {}})[operation.id]
@@ -349,59 +263,9 @@ class Engine:
                     writes=seen.needs_write,
                 )
         if wait:
-            self._tell([operation])
+            self._recorder.tell([operation])
         return not wait
-
-    def _record_all(
-        self, claim: Claim, share: Sequence[Operation], write: Callable[[Session, Operation], None]
-    ) -> list[Operation]:
-        """Write down something about each, several in one transaction. Returns the rows still ours when it began."""
-        recorded: list[Operation] = []
-        # one order for all workers, so that none waits for a row that waits for it
-        ordered = sorted(share, key=lambda o: o.deployment_id)
-        for start in range(0, len(ordered), RECORDS_AT_ONCE):
-            rows: list[Operation] = []
-            with self._database.write() as session:
-                for operation in ordered[start : start + RECORDS_AT_ONCE]:
-                    try:
-                        row = ledger.record(session, operation, claim.token)
-                    except Lost:
-                        log.warning("lease_lost", operation=operation.id)
-                        continue
-                    write(session, row)
-                    rows.append(row)
-            self._tell(rows)
-            recorded += rows
-        return recorded
-
-    def _hand_back(self, claim: Claim, share: Sequence[Operation], due_in: float = 0.0) -> None:
-        with self._database.write() as session:
-            ledger.hand_back_many(session, [o.id for o in share], claim.token, due_in=due_in)
-
-    def _tell(self, rows: Sequence[Operation]) -> None:
-        """After the commit: show the rows in Flower, and say where work is due now."""
-        queue.announce(rows, self._worker)
-        for lane in _lanes_due(rows):
-            queue.hint(lane)
-
-    def _width(self, opened: Opened, share: Sequence[Operation]) -> int:
-        return max(1, min(opened.limits.parallel, self._settings.threads, len(share)))
-
-    def _log(self, error: Exception, operation: Operation) -> None:
-        expected = isinstance(error, AdapterError)
-        log.warning("call_failed", operation=operation.id, error=str(error), exc_info=None if expected else error)
 
 
 def _toward(operation: Operation) -> Toward:
     return "back" if operation.state == State.UNDOING else "forward"
-
-
-def _lanes_due(rows: Iterable[Operation]) -> set[Lane]:
-    lanes = set()
-    for row in rows:
-        if row.state in FINAL:
-            if row.deployment.last_seq > row.seq:
-                lanes.add(Lane.WRITE)
-        elif row.leased_by is None and row.lane != Lane.LOOK and row.not_before is None:
-            lanes.add(row.lane)
-    return lanes

@@ -18,7 +18,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from adapters import registry
-from operations import ledger, presence, queue
+from operations import ledger, presence, queue, sweep
 from operations.clock import now
 from operations.database import Database
 from operations.models import Operation
@@ -50,7 +50,7 @@ class Tick(threading.Thread):
         self._database = Database(settings().sqlalchemy_url)
         self._offers = registry.offered()
         self._end = threading.Event()
-        self._said_at = self._shown_at = float("-inf")
+        self._said_at = self._shown_at = self._swept_at = float("-inf")
 
     def run(self) -> None:
         """Tick until told to end; an unreachable database is waited for."""
@@ -81,16 +81,37 @@ class Tick(threading.Thread):
             self._said_at = time.monotonic()
             with self._database.write() as session:
                 presence.announce(session, self._node, "+".join(sorted(self._lanes)), self._offers)
+        if time.monotonic() - self._swept_at >= settings().sweep_seconds:
+            self._swept_at = time.monotonic()
+            self._sweep()
         if time.monotonic() - self._shown_at >= settings().announce_seconds:
             self._shown_at = time.monotonic()
             with self._database.read() as session:
                 rows = self._open_rows(session)
             queue.announce(rows, self._node)
 
+    def _sweep(self) -> None:
+        with self._database.read() as session:
+            if not self._first(session):
+                return
+            left = sweep.unclean(session, settings())
+        with self._database.write() as session:
+            sweep.prune(session, settings())
+            sweep.schedule_observation(session, settings())
+        for identity in left:
+            with self._database.write() as session:
+                operation = sweep.clean(session, identity)
+            if operation is not None:
+                queue.announce([operation], self._node)
+
+    def _first(self, session: Session) -> bool:
+        """Whether this node, of all that are there, is the one that does what one is enough for."""
+        live = presence.live_workers(session)
+        return not live or live[0].name == self._node
+
     def _open_rows(self, session: Session) -> list[Operation]:
         """Open operations, and those that ended while Flower may not have listened; one node of all shows them."""
-        live = presence.live_workers(session)
-        if live and live[0].name != self._node:
+        if not self._first(session):
             return []
         lately = now() - 2 * settings().announce_seconds
         return list(

@@ -9,19 +9,30 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from adapters.contract import Leftover, Permanent, Progress, Temporary
 from operations import ledger
 from operations.clock import instant
-from operations.models import Operation
+from operations.models import Operation, Target
 from operations.settings import Settings
 from operations.states import Kind, Lane, State
+
+# a delete that has begun only goes forward, and what was adopted is not ours to take away
+ONE_WAY = frozenset({Kind.DELETE, Kind.ADOPT})
 
 
 def problem(slug: str, title: str, detail: str) -> dict[str, str]:
     """The error as the operation keeps it, in the form of a problem document."""
     return {"type": f"/problems/{slug}", "title": title, "detail": detail}
+
+
+def to_be_cancelled(operation: Operation) -> bool:
+    """Whether cancelling was asked for in time: its change does not serve yet, and it is no delete that has begun."""
+    begun_delete = operation.kind == Kind.DELETE and operation.writes > 0
+    under_way = operation.state != State.UNDOING and operation.phase != "clean"
+    return operation.cancelled_by is not None and under_way and not begun_delete
 
 
 class Outcomes:
@@ -121,8 +132,9 @@ class Outcomes:
         if operation.state == State.UNDOING:
             if not operation.leftovers:
                 operation.leftovers = [_leftover(Leftover("deployment", operation.deployment.name, detail))]
+            operation.unclean = True
             ledger.move(session, operation, State.FAILED, message=f"could not be taken back: {detail}", by=self._worker)
-        elif operation.writes and operation.kind != Kind.DELETE:
+        elif operation.writes and operation.kind not in ONE_WAY:
             operation.undo_deadline_at = instant(session) + self._settings.undo_deadline_seconds
             operation.attempts = 0
             ledger.move(session, operation, State.UNDOING, message=detail, by=self._worker)
@@ -131,6 +143,9 @@ class Outcomes:
             ledger.move(session, operation, State.UNDOING, message=detail, by=self._worker)
             ledger.move(session, operation, State.CANCELLED, message="nothing was changed", by=self._worker)
         else:
+            if operation.writes:
+                operation.leftovers = [_leftover(Leftover("deployment", operation.deployment.name, detail))]
+                operation.unclean = operation.kind == Kind.DELETE
             ledger.move(session, operation, State.FAILED, message=detail, by=self._worker)
 
     def _undone(self, session: Session, operation: Operation, progress: Progress, keep_lease: bool) -> bool:
@@ -150,8 +165,7 @@ class Outcomes:
         return False
 
     def _again(self, session: Session, operation: Operation, progress: Progress, keep_lease: bool) -> bool:
-        to_be_cancelled = operation.cancelled_by is not None and operation.state != State.UNDOING
-        if progress.again_in > 0 and not to_be_cancelled:
+        if progress.again_in > 0 and not to_be_cancelled(operation):
             ledger.hand_back(session, operation, due_in=progress.again_in, lane=Lane.LOOK)
             return False
         if keep_lease:
@@ -171,9 +185,21 @@ class Outcomes:
 
     def _succeed(self, session: Session, operation: Operation, leftovers: tuple[Leftover, ...]) -> None:
         operation.leftovers = [*operation.leftovers, *map(_leftover, leftovers)]
+        operation.unclean = bool(operation.leftovers)
+        self._verify_later(session, operation)
         operation.deployment.placed = (operation.handle or {}) if operation.desired_id else {}
         message = operation.message or "done"
         ledger.move(session, operation, State.SUCCEEDED, message=message, by=self._worker)
+
+    def _verify_later(self, session: Session, operation: Operation) -> None:
+        """Have the target observed once a call that a lost worker may still have under way can no longer land."""
+        contested = operation.deployment.contested_until
+        if contested is None:
+            return
+        target = operation.deployment.target
+        due = contested + self._settings.call_timeout_seconds
+        if target.observe_due_at is None or due < target.observe_due_at:
+            session.execute(update(Target).where(Target.id == target.id).values(observe_due_at=due))
 
     def _backoff(self, attempts: int) -> float:
         longest: float = min(self._settings.backoff_cap_seconds, self._settings.backoff_seconds * 2 ** (attempts - 1))

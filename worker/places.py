@@ -20,6 +20,11 @@ class Opened:
     adapter: Adapter
     description: Description
     limits: Limits
+    threads: int
+
+    def width(self, calls: int) -> int:
+        """How many of so many calls may be under way at once."""
+        return max(1, min(self.limits.parallel, self.threads, calls))
 
 
 class Places:
@@ -49,7 +54,9 @@ class Places:
                 opened.adapter.close()
             description = registry.describe(target.uri)
             limits = Limits(**{**vars(description.limits), **target.limits})
-            opened = self._opened[target.id] = Opened(place, registry.open_adapter(place), description, limits)
+            adapter = registry.open_adapter(place)
+            opened = Opened(place, adapter, description, limits, self._settings.threads)
+            self._opened[target.id] = opened
             return opened
 
     def close(self) -> None:

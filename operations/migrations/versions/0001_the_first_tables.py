@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("check_asked_at", sa.Double(), nullable=True),
         sa.Column("checked_at", sa.Double(), nullable=True),
         sa.Column("checked", DOCUMENT, nullable=True),
+        sa.Column("observe_due_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_targets")),
         sa.UniqueConstraint("name", name=op.f("uq_targets_name")),
     )
@@ -148,6 +149,7 @@ def upgrade() -> None:
         sa.Column("waits_for", sa.Text(), nullable=True),
         sa.Column("error", DOCUMENT, nullable=True),
         sa.Column("leftovers", DOCUMENT, nullable=False),
+        sa.Column("unclean", sa.Boolean(), nullable=False),
         sa.Column("deadline_seconds", sa.Double(), nullable=False),
         sa.Column("deadline_at", sa.Double(), nullable=True),
         sa.Column("undo_deadline_at", sa.Double(), nullable=True),
@@ -169,6 +171,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("deployment_id", "seq", name=op.f("uq_operations_deployment_id_seq")),
     )
     with op.batch_alter_table("operations", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_operations_unclean",
+            ["finished_at"],
+            unique=False,
+            sqlite_where=sa.text("unclean"),
+            postgresql_where=sa.text("unclean"),
+        )
         batch_op.create_index("ix_operations_created_at_id", ["created_at", "id"], unique=False)
         batch_op.create_index(
             "ix_operations_due",
