@@ -1,15 +1,16 @@
 """Why a request is refused. The API renders each as an RFC 9457 problem; the tree mirrors its ``type``::
 
 Refused
-├── InvalidBody, BodyTooLarge, UnsupportedMediaType
+├── InvalidBody, BodyTooLarge, UnsupportedMediaType, MethodNotAllowed
 ├── Invalid                     one or more fields, each named with its remedy
 │   ├── UnknownField, InvalidField, InvalidName, InvalidModelUri, InvalidTraffic
-│   ├── InvalidConfig, InvalidPageToken, InvalidPredictionInput
-│   └── NotSupportedByTarget
-├── UnknownTarget, DeploymentNotFound, RevisionNotFound, OperationNotFound
+│   ├── InvalidConfig, InvalidSettings, InvalidPageToken, InvalidPredictionInput
+│   └── NotSupportedByTarget, UnknownTargetKind
+├── NotFound, UnknownTarget, DeploymentNotFound, RevisionNotFound, OperationNotFound
 ├── DeploymentExists, Busy, QueueFull, TooLate, NotRetryable, NoPreviousRevision, NotServing, TargetInUse
 ├── StaleGeneration, PreconditionRequired, IdempotencyKeyReuse
-└── ModelUnreachable, ModelTimeout, CheckUnanswered, TargetNotServed, NotReady
+├── ModelUnreachable, ModelTimeout, CheckUnanswered, TargetNotServed
+└── NotReady, DatabaseUnavailable, Unexpected
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class UnsupportedMediaType(Refused):
     remedy = "Send application/json (predictions also text/csv)."
 
 
+class MethodNotAllowed(Refused):
+    """The path does not take this method."""
+
+    slug, status, title = "method-not-allowed", 405, "The method is not allowed here"
+    remedy = "Use one of the methods that the Allow header names."
+
+
 class Invalid(Refused):
     """One or more fields are wrong."""
 
@@ -120,6 +128,20 @@ class InvalidConfig(Invalid):
     remedy = "Ask GET /v1/targets/{name}/help for the keys and their types."
 
 
+class InvalidSettings(Invalid):
+    """This kind of target does not know this setting, or not this value."""
+
+    slug, title = "invalid-settings", "The target's settings are not valid"
+    remedy = "Ask GET /v1/targets/{name}/help of a target of this kind for the settings and their types."
+
+
+class UnknownTargetKind(Invalid):
+    """The URI names no kind of target that is installed here."""
+
+    slug, title = "unknown-target-kind", "There is no such kind of target"
+    remedy = "Use one of the kinds that the detail lists, or install the package that brings it."
+
+
 class InvalidPageToken(Invalid):
     """The page token was not given out for this list."""
 
@@ -139,6 +161,13 @@ class NotSupportedByTarget(Invalid):
 
     slug, title = "not-supported-by-target", "The target cannot do this"
     remedy = "GET /v1/targets/{name} lists what the target can do."
+
+
+class NotFound(Refused):
+    """Nothing answers under this path."""
+
+    slug, status, title = "not-found", 404, "There is nothing here"
+    remedy = "GET /openapi.json lists the paths."
 
 
 class UnknownTarget(Refused):
@@ -272,3 +301,35 @@ class TargetNotServed(Refused):
 
     slug, status, title = "target-not-served", 503, "No worker can serve this target"
     remedy = "Start a worker with the extra that the detail names."
+
+
+class NotReady(Refused):
+    """A part that the service needs is missing; each is named."""
+
+    slug, status, title = "not-ready", 503, "The service is not ready"
+    remedy = "Start or reach the parts that are named, and ask again."
+
+
+class DatabaseUnavailable(Refused):
+    """The database did not answer."""
+
+    slug, status, title = "database-unavailable", 503, "The database cannot be reached"
+    remedy = "Send the same request again, with the same Idempotency-Key if it had one."
+
+
+class Unexpected(Refused):
+    """A defect of the service; the log has it under the instance of this problem."""
+
+    slug, status, title = "unexpected", 500, "The service failed"
+    remedy = "Send the same request again; if it fails again, report the instance to the operator."
+
+
+def kinds() -> dict[str, type[Refused]]:
+    """Every kind of problem by its slug."""
+    found: dict[str, type[Refused]] = {}
+    waiting: list[type[Refused]] = [Refused]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        found[kind.slug] = kind
+    return found

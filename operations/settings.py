@@ -77,7 +77,26 @@ class Settings(BaseSettings):
     keep_days: float = Field(90.0, gt=0, description="how long finished operations and their events are kept")
     prune_size: int = Field(500, gt=0, description="finished operations removed in one transaction")
 
+    api_host: str = Field("127.0.0.1", description="address that the API listens on")
+    api_port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
+    api_stop_seconds: float = Field(
+        30.0, gt=0, description="how long requests in flight may take after the API was told to stop"
+    )
+    predict_threads: int = Field(
+        40, gt=0, description="predictions at once in one API process; apart from those that answer everything else"
+    )
+    watch_seconds: float = Field(
+        0.2,
+        gt=0,
+        description="how often the database is asked while somebody waits for an operation, one query for all",
+    )
+    keep_alive_seconds: float = Field(
+        15.0, gt=0, description="silence on an event stream after which a comment keeps proxies from closing it"
+    )
+    check_seconds: float = Field(10.0, gt=0, description="how long a target's check waits for a worker's answer")
+
     queue_size: int = Field(20, gt=0, description="unfinished operations that one deployment may have")
+    predict_body_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest body of a prediction")
     body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions apart")
     predict_timeout_seconds: float = Field(60.0, gt=0, description="how long a prediction may take")
     page_size: int = Field(100, gt=0, le=1000, description="items on a page where the request does not say")

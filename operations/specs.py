@@ -43,6 +43,7 @@ class Rules:
     deadline_seconds: float
     require_if_match: bool
     config: Callable[[Document], Document]
+    variants_at_create: bool = True
 
 
 def build(
@@ -90,6 +91,14 @@ def split(rules: Rules, names: Sequence[str], traffic: Mapping[str, int] | None)
     return {name: traffic.get(name, 0) for name in names}
 
 
+def check_creation(rules: Rules, spec: Document) -> None:
+    """Raises NotSupportedByTarget where a deployment must begin with one variant."""
+    if len(spec["variants"]) > 1 and not rules.variants_at_create:
+        raise NotSupportedByTarget.one(
+            "variants", f"the {rules.scheme} target begins with one variant", "create it with one, then add the others"
+        )
+
+
 def check_name(rules: Rules, name: str, field: str = "name") -> None:
     """Raises InvalidName unless the target allows a deployment of this name."""
     if not re.fullmatch(rules.name_pattern, name):
@@ -115,7 +124,16 @@ def merged(spec: Document, change: Mapping[str, Any]) -> dict[str, Any]:
 
 def content_hash(spec: Document) -> str:
     """The same for equal specifications, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_plain(spec), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Whole floats as integers: PostgreSQL gives 1e20 back as an integer."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _variant(rules: Rules, variant: Document, prefix: str) -> Document:

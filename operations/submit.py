@@ -76,6 +76,7 @@ def create(
     at = _enter(session, deployment, asked, rules)
     if at.revision is not None:
         raise DeploymentExists(f"{target.name}/{name} exists or is on its way")
+    specs.check_creation(rules, spec)
     deployment.labels = labels
     return _record(session, deployment, at, rules, asked, Kind.CREATE, _revision(session, deployment, spec))
 
@@ -94,6 +95,8 @@ def apply(
         deployment.generation += relabelled
         return Accepted(deployment, at.unfinished[-1] if at.unfinished else None)
     kind = Kind.CREATE if at.revision is None else Kind.UPDATE
+    if kind == Kind.CREATE:
+        specs.check_creation(rules, spec)
     return _record(session, deployment, at, rules, asked, kind, _revision(session, deployment, spec))
 
 
@@ -213,7 +216,10 @@ def cancel(session: Session, operation_id: str, asked: Asked) -> Operation:
 
 
 def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
-    """Ask once more for what a failed or cancelled operation was to do: a new operation that names the old one."""
+    """Ask once more for what a failed or cancelled operation was to do: a new operation that names the old one.
+
+    A relative change is refused once the deployment is no longer what it built on, as it would bring that back.
+    """
     old = _operation(session, operation_id)
     if old.state not in {State.FAILED, State.CANCELLED}:
         raise NotRetryable(f"operation {operation_id} is {old.state}")
@@ -222,6 +228,9 @@ def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
     again = next((o for o in at.unfinished if o.retry_of == old.id), None)
     if again is not None:
         return Accepted(deployment, again)
+    base = session.get(Revision, old.base_id) if old.relative and old.base_id else None
+    if old.relative and (base is None or at.revision is None or at.revision.id != base.id):
+        raise NotRetryable(f"operation {operation_id} built on what the deployment is no longer; submit it anew")
     wanted = old.desired_id if old.kind != Kind.DELETE else None
     kind = old.kind
     if wanted is not None and kind in {Kind.CREATE, Kind.UPDATE}:
@@ -235,6 +244,7 @@ def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
         asked,
         kind,
         session.get_one(Revision, wanted) if wanted else None,
+        base=base,
         retry_of=old,
     )
 

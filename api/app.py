@@ -1,0 +1,58 @@
+"""The application: its routers, what surrounds them, and the targets that are there from the start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from adapters import registry
+from api import deployments, health, operations, predict, problems, targets
+from api.body import BodyLimit
+from api.requests import RequestIds
+from api.waiting import Watch
+from operations import targets as target_records
+from operations.database import database
+from operations.problems import UnknownTarget
+from operations.settings import settings
+
+
+def create_app() -> FastAPI:
+    """The whole HTTP interface, over the database and the broker that the settings name."""
+    app = FastAPI(
+        title="modelport",
+        version="0.1.0",
+        description="Deploy machine-learning models: submit an operation, get 202, follow it to its end.",
+        lifespan=_lifespan,
+        openapi_url="/openapi.json",
+        docs_url="/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for module in (deployments, predict, operations, targets, health, problems):
+        app.include_router(module.router)
+    problems.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestIds)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.watch = Watch(database())
+    await run_in_threadpool(_seed_targets)
+    yield
+    await app.state.watch.close()
+    database().close()
+
+
+def _seed_targets() -> None:
+    """Register the targets of the settings that are not there; those that are there keep what an administrator gave."""
+    for name, target in settings().targets.items():
+        with database().write() as session:
+            try:
+                target_records.get(session, name)
+            except UnknownTarget:
+                target_records.put(session, name=name, requires=registry.requirement(target.uri), **target.model_dump())

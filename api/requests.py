@@ -1,0 +1,69 @@
+"""Who asks, and under which request id."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from operations.ids import new_id
+
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestIds:
+    """Gives every request an id, or takes over a sane ``X-Request-Id``; logs a line without bodies."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = sent if SANE_ID.fullmatch(sent) else new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+        began = time.monotonic()
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.monotonic() - began) * 1000, 1),
+            )
+
+
+def principal() -> str:
+    """Who asks. Everyone is ``anonymous`` while there is no authentication; the server listens on loopback only."""
+    return "anonymous"
+
+
+def request_id(request: Request) -> str:
+    """The id of this request."""
+    return str(request.state.request_id)
+
+
+Principal = Annotated[str, Depends(principal)]
+RequestId = Annotated[str, Depends(request_id)]
