@@ -1,0 +1,52 @@
+"""``modelport``, the command line. Each command is a function of ``modelport.commands``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelport.commands import deployments, operations, targets
+from modelport.exits import MEANINGS
+
+EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())])
+ENVIRONMENT = """\b
+Environment:
+  MODELPORT_URL              the server's URL; --url goes before it
+  MODELPORT_API_KEY          the API key; --api-key goes before it
+  MODELPORT_TIMEOUT_SECONDS  how long one answer of the server may take (30)"""
+
+app = typer.Typer(
+    name="modelport",
+    help="Deploy machine-learning models. You ask; the server answers at once and sees to it that it happens.",
+    epilog=f"{EXIT_CODES}\n\n{ENVIRONMENT}",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+deployments.add_to(app)
+app.add_typer(operations.group(), name="ops", help="Operations: what was asked for, and how it goes.")
+app.add_typer(targets.group(), name="targets", help="Targets: where models can be deployed.")
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    app(prog_name="modelport")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from modelport.connection import version
+
+        typer.echo(f"modelport {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,211 @@
+"""The documents of the HTTP interface.
+
+A newer server may add fields and words; they are kept, so an older client goes on working. Times are aware datetimes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+
+JSON = dict[str, Any]
+Item = TypeVar("Item")
+
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Document(BaseModel):
+    """One document as the server sent it; ``document`` is that, to the letter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    _document: JSON | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(value)
+        if isinstance(value, Mapping):
+            made._document = dict(value)
+        return made
+
+    @property
+    def document(self) -> JSON:
+        """The JSON that this was made from."""
+        return self.model_dump(mode="json") if self._document is None else self._document
+
+
+class Variant(Document):
+    """One model behind a deployment. ``resolved_uri`` is the fixed version that ``model_uri`` named at the time."""
+
+    name: str
+    model_uri: str
+    flavor: str | None = None
+    config: JSON = Field(default_factory=dict)
+    resolved_uri: str | None = None
+
+
+class Revision(Document):
+    """An immutable, numbered specification. ``traffic`` is in whole percent; ``landed_at``: None if it never served."""
+
+    number: int
+    variants: list[Variant]
+    traffic: dict[str, int]
+    created_at: datetime
+    landed_at: datetime | None = None
+
+
+class Deployment(Document):
+    """What answers predictions under one name on one target.
+
+    ``status`` is creating, changing, deleting, serving or absent. ``current`` serves now; ``tip`` is what the last
+    unfinished operation will make of it. ``operation`` is the id of the one under way or next.
+    """
+
+    target: str
+    name: str
+    id: str
+    generation: int
+    labels: dict[str, str] = Field(default_factory=dict)
+    status: str
+    current: Revision | None = None
+    tip: Revision | None = None
+    operation: str | None = None
+    unfinished: int = 0
+    observed: JSON = Field(default_factory=dict)
+    observed_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def etag(self) -> str:
+        """What ``if_match`` compares: the generation, as an entity tag."""
+        return f'"{self.generation}"'
+
+
+class OperationError(Document):
+    """Why an operation failed."""
+
+    type: str
+    title: str
+    detail: str = ""
+
+
+class Leftover(Document):
+    """A thing that stayed behind on the target: what kind, its name there, and why it is still there."""
+
+    kind: str
+    name: str
+    why: str = ""
+
+
+class Operation(Document):
+    """One request to bring one deployment to a revision.
+
+    ``state`` is queued, starting, waiting, undoing, succeeded, failed or cancelled; ``final`` says that it has ended.
+    ``message`` is the target's own words. ``waits_for`` and ``not_before`` tell what holds it back.
+    """
+
+    id: str
+    target: str
+    deployment: str
+    kind: str
+    state: str
+    phase: str | None = None
+    message: str = ""
+    revision: int | None = None
+    from_revision: int | None = None
+    attempts: int = 0
+    not_before: datetime | None = None
+    waits_for: str | None = None
+    error: OperationError | None = None
+    leftovers: list[Leftover] = Field(default_factory=list)
+    deadline_seconds: float | None = None
+    deadline_at: datetime | None = None
+    cancelled_by: str | None = None
+    retry_of: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    updated_at: datetime
+    finished_at: datetime | None = None
+    final: bool
+
+
+class Event(Document):
+    """One line of an operation's history, numbered within it from 1."""
+
+    number: int
+    at: datetime
+    state: str
+    message: str = ""
+    by: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the last one."""
+        return self.state in FINAL
+
+
+class Target(Document):
+    """A named place where models are served. ``workers`` counts the live ones that can serve it."""
+
+    name: str
+    uri: str
+    scheme: str
+    title: str = ""
+    capabilities: JSON = Field(default_factory=dict)
+    settings: JSON = Field(default_factory=dict)
+    limits: JSON = Field(default_factory=dict)
+    workers: int = 0
+    created_at: datetime
+
+
+class Check(Document):
+    """What a worker found when it tried to reach a target."""
+
+    ok: bool
+    message: str = ""
+    checked_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    """One page of a list; ``next_page_token`` is None on the last."""
+
+    items: list[Item]
+    next_page_token: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer to a prediction, the model's own body untouched.
+
+    ``origin`` is ``model`` also where the model itself answered with an error: look at ``ok`` or ``status``.
+    ``revision`` and ``variant`` tell who answered, where that is known.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = ""
+    variant: str | None = None
+    revision: int | None = None
+    origin: str = "model"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model answered with success."""
+        return self.status < 400
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """The body read as JSON. Raises ValueError where it is none."""
+        return json.loads(self.body)

@@ -1,0 +1,199 @@
+"""Client and command line against the real HTTP interface, over a target in memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from sqlalchemy import update
+from typer.testing import CliRunner
+
+import modelport
+from adapters import registry
+from api.app import create_app
+from modelport.cli import app
+from modelport.client import Client
+from modelport.exits import Exit
+from modelport.handles import Deployment, Operation
+from operations import queue
+from operations.database import Database
+from operations.models import Operation as Row
+from operations.settings import settings
+from operations.states import Lane
+from tests.fakes.memory.world import WORLDS, World
+from worker.engine import Engine
+
+WAIT_SECONDS = 60.0
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setitem(registry.BUILT_IN, "memory", "tests.fakes.memory")
+    monkeypatch.setenv("MODELPORT_TARGETS", json.dumps({"here": {"uri": "memory:/one"}}))
+    monkeypatch.setattr(queue, "announce", lambda *_: None)
+    monkeypatch.setattr(queue, "hint", lambda *_: None)
+    WORLDS["memory:/one"] = World()
+    yield WORLDS["memory:/one"]
+    WORLDS.clear()
+
+
+@pytest.fixture
+def url(world: World, db: Database) -> Iterator[str]:
+    """The server, and beside it an engine that takes what is due, until both are stopped."""
+    stopping = threading.Event()
+    server = uvicorn.Server(uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="warning"))
+    serving = threading.Thread(target=server.run)
+    working = threading.Thread(target=_work, args=(db, stopping))
+    serving.start()
+    try:
+        while not server.started:
+            assert serving.is_alive()
+            stopping.wait(0.01)
+        working.start()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stopping.set()
+        server.should_exit = True
+        serving.join()
+        if working.ident:
+            working.join()
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as client:
+        yield client
+
+
+def test_the_life_of_a_deployment(client: Client) -> None:
+    created = client.create("here", "iris", model_uri="models:/iris/1", labels={"team": "a"}, key="first")
+    assert client.create("here", "iris", model_uri="models:/iris/1", labels={"team": "a"}, key="first").id == created.id
+    assert created.wait(WAIT_SECONDS).revision == 1
+    found = client.get("here", "iris")
+    assert (found.status, found.labels) == ("serving", {"team": "a"})
+    assert isinstance(client.apply("here", "iris", model_uri="models:/iris/1"), Deployment)
+
+    split = client.apply(
+        "here",
+        "iris",
+        variants={"a": "models:/iris/1", "b": "models:/iris/2"},
+        traffic={"a": 50, "b": 50},
+        if_match=found,
+    )
+    assert isinstance(split, Operation)
+    split.wait(WAIT_SECONDS)
+    client.traffic("here", "iris", {"a": 80, "b": 20}).wait(WAIT_SECONDS)
+    client.rollback("here", "iris", revision=1).wait(WAIT_SECONDS)
+    client.update("here", "iris", config={"size": 2}, labels={"team": None}).wait(WAIT_SECONDS)
+    serving = client.get("here", "iris").wait(WAIT_SECONDS).current
+    assert serving is not None
+    assert serving.variants[0].config == {"size": 2}
+    assert [each.number for each in client.revisions("here", "iris", page_size=1)] == sorted(
+        (each.number for each in client.revisions("here", "iris")), reverse=True
+    )
+    assert [each.name for each in client.list(target="here", status="serving")] == ["iris"]
+
+    client.delete("here", "iris").wait(WAIT_SECONDS)
+    with pytest.raises(modelport.NotFound):
+        client.get("here", "iris")
+    kinds = [each.kind for each in client.operations(deployment="iris", page_size=2)]
+    assert kinds == ["delete", "update", "rollback", "traffic", "update", "create"]
+
+
+def test_events_are_streamed_and_a_failure_is_raised(world: World, client: Client) -> None:
+    world.rolls_back = "out of memory"
+    operation = client.create("here", "iris", model_uri="models:/iris/1")
+    events = list(operation.events())
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert (events[0].state, events[-1].state) == ("queued", "failed")
+    assert [event.number for event in client.events(operation.id, after=1)] == [each.number for each in events[1:]]
+    with pytest.raises(modelport.OperationFailed, match="out of memory"):
+        operation.wait(WAIT_SECONDS)
+    assert operation.retry().wait(WAIT_SECONDS).retry_of == operation.id
+
+
+def test_what_is_under_way_is_waited_for_in_vain_and_cancelled(world: World, client: Client) -> None:
+    world.stuck = True
+    operation = client.create("here", "iris", model_uri="models:/iris/1")
+    with pytest.raises(modelport.WaitTimeout):
+        operation.wait(0.5)
+    operation.cancel()
+    world.stuck = False
+    with pytest.raises(modelport.OperationCancelled):
+        operation.wait(WAIT_SECONDS)
+    with pytest.raises(modelport.TooLate):
+        operation.cancel()
+
+
+def test_refusals_have_their_own_exceptions(client: Client) -> None:
+    client.create("here", "iris", model_uri="models:/iris/1", key="first").wait(WAIT_SECONDS)
+    with pytest.raises(modelport.AlreadyExists):
+        client.create("here", "iris", model_uri="models:/iris/1")
+    with pytest.raises(modelport.KeyReused):
+        client.create("here", "iris", model_uri="models:/iris/2", key="first")
+    with pytest.raises(modelport.Stale):
+        client.delete("here", "iris", if_match=99)
+    with pytest.raises(modelport.NoPreviousRevision):
+        client.rollback("here", "iris")
+    with pytest.raises(modelport.NotFound):
+        client.create("nowhere", "iris", model_uri="models:/iris/1")
+    with pytest.raises(modelport.TargetInUse):
+        client.delete_target("here")
+    with pytest.raises(modelport.Invalid) as invalid:
+        client.apply("here", "iris", model_uri="models:/iris/1", config={"shape": 1})
+    assert [error.field for error in invalid.value.errors] == ["variants[0].config.shape"]
+    with pytest.raises(modelport.Invalid) as unread:
+        client.predict("here", "iris", {"rows": []})
+    assert unread.value.slug == "invalid-prediction-input"
+
+
+def test_targets(client: Client) -> None:
+    client.put_target("there", "memory:/two", limits={"parallel": 2})
+    assert [each.name for each in client.targets()] == ["here", "there"]
+    assert client.target("there").limits["parallel"] == 2
+    assert "size: int" in client.target_help("there")
+    with pytest.raises(modelport.ServerError):
+        client.check_target("there")
+    client.delete_target("there")
+    assert [each.name for each in client.targets()] == ["here"]
+
+
+def test_the_command_line(url: str) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [*arguments, "--url", url])
+        return result.exit_code, result.stdout
+
+    code, told = run("deploy", "here/iris", "--model", "models:/iris/1", "-C", "size=2", "--label", "team=a")
+    assert (code, told.split(" (")[0]) == (Exit.OK, "here/iris serves revision 1")
+    for command in ("show here/iris", "history here/iris", "ls --label team=a", "ops ls", "targets show here"):
+        code, told = run(*command.split())
+        assert code == Exit.OK, command
+        assert told, command
+        code, told = run(*command.split(), "--json")
+        assert code == Exit.OK, command
+        json.loads(told)
+    assert run("deploy", "here/Not A Name", "--model", "models:/iris/1")[0] == Exit.REFUSED
+    assert run("show", "here/other")[0] == Exit.NOT_FOUND
+    assert run("rm", "here/iris")[0] == Exit.OK
+
+
+def _work(db: Database, stopping: threading.Event) -> None:
+    engine = Engine(db, settings(), worker="one@here", process="one#1", offers=["memory"])
+    try:
+        while not stopping.wait(0.02):
+            for lane in Lane:
+                engine.advance(lane)
+            with db.write() as session:
+                # what waits a moment is due at once, so that no test has to wait
+                session.execute(update(Row).where(Row.leased_by.is_(None), Row.due_at.is_not(None)).values(due_at=0.0))
+    finally:
+        engine.close()
