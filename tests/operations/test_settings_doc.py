@@ -24,9 +24,19 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def write() -> None:
+    """Bring the page up to date: ``python -m tests.operations.test_settings_doc``."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
+
+
 def test_the_table_of_settings_is_the_code():
     assert PAGE.read_text().partition(BEGIN)[2].partition(END)[0] == table()
 
 
 def test_every_setting_says_what_it_is_for():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+if __name__ == "__main__":
+    write()

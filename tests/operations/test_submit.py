@@ -279,6 +279,47 @@ def test_retry_is_a_new_operation_that_names_the_old_and_twice_is_one(db: Databa
             submit.retry(session, again.operation.id, ME)
 
 
+def test_retry_does_not_bring_back_what_a_relative_change_built_on(db: Database) -> None:
+    with db.write() as session:
+        land(session, create(session))
+        wrong = apply(session, "models:/iris/2")
+        on_it = submit.patch(session, rows.target(session), RULES, "iris", {"config": {"size": 2}}, ME)
+        assert on_it.operation is not None
+        fail(session, wrong)
+        fail(session, on_it)
+        with pytest.raises(problems.NotRetryable):
+            submit.retry(session, on_it.operation.id, ME)
+        sound = submit.patch(session, rows.target(session), RULES, "iris", {"config": {"size": 3}}, ME)
+        fail(session, sound)
+        assert sound.operation is not None
+        again = submit.retry(session, sound.operation.id, ME).operation
+        assert again is not None
+        assert (again.relative, again.base_id) == (True, sound.operation.base_id)
+
+
+def test_a_target_that_begins_with_one_variant_refuses_several_at_creation_only(db: Database) -> None:
+    narrow = rules(variants_at_create=False)
+    two = {
+        "variants": [{"name": n, "model_uri": "m", "flavor": None, "config": {}} for n in "ab"],
+        "traffic": {"a": 100, "b": 0},
+    }
+    with pytest.raises(problems.NotSupportedByTarget), db.write() as session:
+        submit.create(session, rows.target(session), narrow, "iris", two, {}, ME)
+    with db.write() as session:
+        submit.create(session, rows.target(session), narrow, "iris", rows.spec(), {}, ME)
+        submit.apply(session, rows.target(session), narrow, "iris", two, None, ME)
+
+
+def test_a_number_that_the_database_gives_back_in_another_form_is_no_difference(db: Database) -> None:
+    spec = rows.spec(size=1e20, share=0.5)
+    with db.write() as session:
+        submit.create(session, rows.target(session), RULES, "iris", spec, {}, ME)
+    with db.write() as session:
+        accepted = submit.apply(session, rows.target(session), RULES, "iris", spec, None, ME)
+        assert accepted.operation is not None
+        assert accepted.operation.kind == Kind.CREATE
+
+
 def test_what_does_not_exist_is_said(db: Database) -> None:
     with db.write() as session:
         target: Target = rows.target(session)
