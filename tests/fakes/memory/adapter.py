@@ -49,7 +49,7 @@ class Memory:
         if facts["under_way"]:
             return Progress(handle, "again", "switch", again_in=0.001, message="under way")
         if json.dumps(facts["serving"], sort_keys=True) == json.dumps(wanted, sort_keys=True) and (
-            wanted is None or not facts["failed"]
+            wanted is None or toward == "back" or not facts["failed"]
         ):
             if wanted is None and facts["exists"]:
                 return self._write(handle, wanted, fence)
