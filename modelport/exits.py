@@ -53,7 +53,7 @@ REMEDIES = {
     "model-timeout": "Send less at once, or ask who runs the server for a higher limit.",
     "model-unreachable": "Look at it with: modelport status TARGET/NAME; then try again.",
     "no-previous-revision": "See what there is with: modelport history TARGET/NAME.",
-    "no-such-path": "Is --url or MODELPORT_URL right?",
+    "not-found": "Is --url or MODELPORT_URL right?",
     "not-retryable": "Only what failed or was cancelled can be tried again.",
     "operation-not-found": "See what there is with: modelport ops ls; old ones are removed after a time.",
     "precondition-required": "Give the generation that modelport show tells with --if-match.",

@@ -27,7 +27,7 @@ def plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def client(plane: ControlPlane) -> Iterator[Client]:
-    with Client(plane.url, timeout=10, repeats=Repeats(first_pause_seconds=0.001)) as client:
+    with Client(plane.url, timeout=60, repeats=Repeats(first_pause_seconds=0.001)) as client:
         yield client
 
 

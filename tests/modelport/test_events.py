@@ -34,13 +34,13 @@ def test_a_cut_stream_is_taken_up_where_it_broke(plane: ControlPlane, client: Cl
 
 def test_events_go_on_after_a_number(client: Client) -> None:
     operation = client.create("local", "iris", model_uri="m:/1")
-    operation.wait(timeout=10)
+    operation.wait(timeout=60)
     assert [event.number for event in client.events(operation.id, after=2)] == [3, 4]
 
 
 def test_nothing_is_left_to_tell_of_an_operation_that_has_ended(plane: ControlPlane, client: Client) -> None:
     operation = client.create("local", "iris", model_uri="m:/1")
-    operation.wait(timeout=10)
+    operation.wait(timeout=60)
     plane.empty_streams = True
     assert list(client.events(operation.id, after=4)) == []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 
 import pytest
+import structlog
 import uvicorn
 from sqlalchemy import update
 from typer.testing import CliRunner
@@ -48,6 +50,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 @pytest.fixture
 def url(world: World, db: Database) -> Iterator[str]:
     """The server, and beside it an engine that takes what is due, until both are stopped."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # standard output is ours
     stopping = threading.Event()
     server = uvicorn.Server(uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="warning"))
     serving = threading.Thread(target=server.run)
@@ -66,6 +71,7 @@ def url(world: World, db: Database) -> Iterator[str]:
         serving.join()
         if working.ident:
             working.join()
+        structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -78,6 +84,8 @@ def test_the_life_of_a_deployment(client: Client) -> None:
     created = client.create("here", "iris", model_uri="models:/iris/1", labels={"team": "a"}, key="first")
     assert client.create("here", "iris", model_uri="models:/iris/1", labels={"team": "a"}, key="first").id == created.id
     assert created.wait(WAIT_SECONDS).revision == 1
+    with pytest.raises(modelport.TooLate):
+        created.cancel()
     found = client.get("here", "iris")
     assert (found.status, found.labels) == ("serving", {"team": "a"})
     assert isinstance(client.apply("here", "iris", model_uri="models:/iris/1"), Deployment)
@@ -130,8 +138,7 @@ def test_what_is_under_way_is_waited_for_in_vain_and_cancelled(world: World, cli
     world.stuck = False
     with pytest.raises(modelport.OperationCancelled):
         operation.wait(WAIT_SECONDS)
-    with pytest.raises(modelport.TooLate):
-        operation.cancel()
+    assert operation.cancel().state == "cancelled"  # twice is the same as once
 
 
 def test_refusals_have_their_own_exceptions(client: Client) -> None:
@@ -150,7 +157,7 @@ def test_refusals_have_their_own_exceptions(client: Client) -> None:
         client.delete_target("here")
     with pytest.raises(modelport.Invalid) as invalid:
         client.apply("here", "iris", model_uri="models:/iris/1", config={"shape": 1})
-    assert [error.field for error in invalid.value.errors] == ["variants[0].config.shape"]
+    assert [error.field for error in invalid.value.errors] == ["config.shape"]
     with pytest.raises(modelport.Invalid) as unread:
         client.predict("here", "iris", {"rows": []})
     assert unread.value.slug == "invalid-prediction-input"

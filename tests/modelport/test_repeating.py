@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -83,7 +84,7 @@ def test_what_asking_again_cannot_help_is_asked_once(plane: ControlPlane, client
 
 
 def test_a_prediction_that_the_model_may_have_seen_is_not_sent_again(plane: ControlPlane, client: Client) -> None:
-    client.create("local", "iris", model_uri="m:/1").wait(timeout=10)
+    client.create("local", "iris", model_uri="m:/1").wait(timeout=60)
     plane.requests.clear()
     plane.fail_next(drop="after")
     with pytest.raises(modelport.Unreachable):
@@ -95,7 +96,7 @@ def test_a_prediction_that_the_model_may_have_seen_is_not_sent_again(plane: Cont
 
 
 def test_a_prediction_that_was_turned_away_is_sent_again(plane: ControlPlane, client: Client) -> None:
-    client.create("local", "iris", model_uri="m:/1").wait(timeout=10)
+    client.create("local", "iris", model_uri="m:/1").wait(timeout=60)
     plane.fail_next(status=429, headers={"Retry-After": "0"})
     assert client.predict("local", "iris", {"inputs": [1]}).ok
 
@@ -109,26 +110,23 @@ def test_no_server_is_unreachable_and_names_the_url() -> None:
             client.get("local", "iris")
 
 
-def test_an_answer_that_never_comes_is_unreachable(plane: ControlPlane) -> None:
+def test_an_answer_that_never_comes_is_unreachable(plane: ControlPlane, client: Client) -> None:
     plane.by_hand = True
-    with Client(plane.url, timeout=0.1, repeats=Repeats(limit=0)) as client:
-        operation = client.create("local", "iris", model_uri="m:/1")
-        call = client._calls.operation(operation.id, wait_seconds=5)
-        with pytest.raises(modelport.Unreachable):
-            client._transport.send(type(call)(**{**vars(call), "held_seconds": 0.0}))
+    operation = client.create("local", "iris", model_uri="m:/1")
+    held = replace(client._calls.operation(operation.id, wait_seconds=30), held_seconds=0.0)
+    with Client(plane.url, timeout=0.1, repeats=Repeats(limit=0)) as hasty, pytest.raises(modelport.Unreachable):
+        hasty._transport.send(held)
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high"),
-    [
-        ("7", 7, 7),
-        ("-3", 0, 0),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3600),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str, low: float, high: float) -> None:
-    seconds = retry_after_seconds(httpx.Response(503, headers={"Retry-After": value}))
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0)])
+def test_retry_after_may_be_seconds(value: str, seconds: float) -> None:
+    assert retry_after_seconds(httpx.Response(503, headers={"Retry-After": value})) == seconds
+
+
+@pytest.mark.parametrize(("hours", "low", "high"), [(1, 3000, 3600), (-1, 0, 0)])
+def test_retry_after_may_be_a_date(hours: int, low: float, high: float) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    seconds = retry_after_seconds(httpx.Response(503, headers={"Retry-After": date}))
     assert seconds is not None
     assert low <= seconds <= high
 
