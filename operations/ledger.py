@@ -55,10 +55,14 @@ def move(session: Session, operation: Operation, state: State, *, message: str =
     """
     if state not in ALLOWED[operation.state]:
         raise NotAllowed(f"operation {operation.id}: {operation.state} may not become {state}")
+    at = instant(session)
+    # state and end together, so that no flush in between shows two operations of the deployment under way
     operation.state = state
-    note(session, operation, message, by=by)
     if state in FINAL:
-        _finish(session, operation)
+        operation.finished_at = at
+    note(session, operation, message, by=by)
+    if operation.finished_at is not None:
+        _finish(session, operation, operation.finished_at)
 
 
 def note(session: Session, operation: Operation, message: str, *, by: str) -> None:
@@ -222,15 +226,14 @@ def write_lane(operation: Operation) -> Lane:
     return Lane.BULK if operation.bulk else Lane.WRITE
 
 
-def _finish(session: Session, operation: Operation) -> None:
+def _finish(session: Session, operation: Operation, at: float) -> None:
     deployment = lock_deployment(session, operation.deployment_id)
-    operation.finished_at = instant(session)
     operation.due_at = None
     operation.leased_by = None
     operation.not_before = None
     operation.waits_for = None
     deployment.fence = operation.fence
-    deployment.updated_at = operation.finished_at
+    deployment.updated_at = at
     if operation.state != State.SUCCEEDED:
         deployment.generation += 1
     session.flush()
@@ -242,7 +245,7 @@ def _finish(session: Session, operation: Operation) -> None:
         .options(raiseload("*"))
     ).first()
     if successor is not None and successor.due_at is None:
-        successor.due_at = operation.finished_at
+        successor.due_at = at
         successor.fence = operation.fence
 
 

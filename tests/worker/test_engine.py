@@ -360,3 +360,18 @@ def test_every_final_operation_has_no_lease_and_nothing_due(db: Database, engine
             assert operation.state in FINAL
             assert operation.due_at is None
             assert operation.leased_by is None
+
+
+def test_one_that_waits_can_be_cancelled_while_another_is_under_way(
+    db: Database, engine: Engine, world: World
+) -> None:
+    created(db, engine)
+    world.looks = 3
+    submit(db, Kind.UPDATE, rows.spec("models:/iris/2"))
+    engine.advance(Lane.WRITE)
+    waiting = submit(db, Kind.UPDATE, rows.spec("models:/iris/3"))
+    with db.write() as session:
+        ledger.cancel(session, waiting, "tests")
+    assert get(db, waiting).state == State.CANCELLED
+    run(engine, db)
+    assert world.things["iris"].serving == rows.spec("models:/iris/2")
