@@ -33,6 +33,7 @@ class Memory:
             "uid": change.uid,
             "old": change.current.to_json() if change.current else None,
             "new": change.desired.to_json() if change.desired else None,
+            "adopt": change.adopt,
         }
 
     def look_many(self, handles: Mapping[str, Handle]) -> Mapping[str, Seen | AdapterError]:
@@ -42,6 +43,10 @@ class Memory:
     def step(self, handle: Handle, seen: Seen, toward: Toward, fence: Fence) -> Progress:
         wanted = handle["new"] if toward == "forward" else handle["old"]
         facts = seen.facts
+        if handle["adopt"]:
+            if toward == "forward":
+                self.world.mark(handle["name"], handle["uid"])
+            return Progress(handle, "done", "clean", route={"to": handle["name"]})
         if facts["foreign"]:
             if toward == "back":
                 return Progress(handle, "done")

@@ -60,6 +60,11 @@ class World:
             del self.things[name]
             self.effects["delete", name] += 1
 
+    def mark(self, name: str, uid: str) -> None:
+        with self._call("mark", name):
+            self.things[name].uid = uid
+            self.effects["mark", name] += 1
+
     def list(self) -> dict[str, Thing]:
         with self._call("list", "*"):
             for thing in self.things.values():
