@@ -93,6 +93,13 @@ def test_the_password_stays_the_same_at_the_next_start(tmp_path):
         assert (second.flower_auth, second.new_password) == (auth, False)
 
 
+def test_flower_keeps_its_state_in_the_folder_even_if_its_path_has_spaces(tmp_path):
+    file = procfile(tmp_path / "parts", flower=FLOWER.partition(": ")[2])
+    with Stack(tmp_path / "my data", procfile=file) as stack:
+        pass
+    assert list(stack.folder.glob("flower.db*"))
+
+
 def test_taken_ports_are_left_to_who_has_them(tmp_path, taken_port, monkeypatch):
     monkeypatch.setattr(up, "API_PORT", taken_port)
     monkeypatch.setattr(up, "FLOWER_PORT", taken_port)
