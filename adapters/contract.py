@@ -193,9 +193,15 @@ class Observed:
 
 @dataclass(frozen=True)
 class Fence:
-    """The number that this write carries where the target can compare it; it only ever grows for one deployment."""
+    """The number that this write carries where the target can compare it; it only ever grows for one deployment.
+
+    ``floor`` is the number from which on a write must have reached the target before a step may conclude: after a
+    takeover the lost worker's call may still be under way, and only a later number makes the target refuse it. An
+    adapter whose target compares fences repeats an equal write where there is nothing else to write.
+    """
 
     number: int
+    floor: int = 0
 
 
 class Adapter(Protocol):

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Base of all config and settings models: unknown keys are refused, never ignored."""
+    """Base of all config and settings models: unknown keys are refused, never ignored; so is what JSON cannot carry."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

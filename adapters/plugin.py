@@ -154,7 +154,7 @@ class AdapterDeploymentClient(BaseDeploymentClient):
                 name=name,
                 current=there.spec if there else None,
                 desired=self._adapter.resolve(desired) if desired else None,
-                placed={},
+                placed=there.detail.get("placed", {}) if there else {},
             )
             return bring_about(self._adapter, change, self._description.deadline_seconds)
 

@@ -1,21 +1,62 @@
-"""``python -m api``: serves the HTTP interface where the settings say."""
+"""``python -m api``: serves the HTTP interface where the settings say, until SIGTERM or SIGINT."""
 
+from __future__ import annotations
+
+import socket
+import sys
+
+import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from operations import logs
 from operations.settings import settings
 
-if __name__ == "__main__":
+STARTUP_FAILED = 3
+
+log = structlog.get_logger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Ends long polls and event streams when it is told to stop; what else is in flight may finish."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        self._app = app
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,  # the libraries' lines go where ours go
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings().api_stop_seconds),
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, and says where it listens, which port 0 leaves to the system."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            log.info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which waits for everything in flight."""
+        if self.started:
+            self._app.state.watch.close()
+        await super().shutdown(sockets)
+
+
+def serve() -> int:
+    """Serve; blocks until told to stop. The process's exit code."""
     logs.configure()
-    uvicorn.run(
-        create_app(),
-        host=settings().api_host,
-        port=settings().api_port,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        # long polls and event streams end by themselves; this bounds how long a stop waits for them
-        timeout_graceful_shutdown=5,
-    )
+    server = Server(create_app(), host=settings().api_host, port=settings().api_port)
+    server.run()
+    return 0 if server.started else STARTUP_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
+from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from adapters import registry
 from api import deployments, health, operations, predict, problems, targets
 from api.body import BodyLimit
 from api.requests import RequestIds
@@ -34,25 +36,40 @@ def create_app() -> FastAPI:
     for module in (deployments, predict, operations, targets, health, problems):
         app.include_router(module.router)
     problems.install(app)
+    _complete_documentation(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestIds)
     return app
 
 
+def _complete_documentation(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"]["Problem"] = problems.SCHEMA
+        return document
+
+    app.openapi = complete  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.watch = Watch(database())
+    app.state.predict_threads = CapacityLimiter(settings().predict_threads)
     await run_in_threadpool(_seed_targets)
     yield
-    await app.state.watch.close()
+    await app.state.watch.closed_down()
     database().close()
 
 
 def _seed_targets() -> None:
     """Register the targets of the settings that are not there; those that are there keep what an administrator gave."""
     for name, target in settings().targets.items():
-        with database().write() as session:
+        requires = targets.checked(target.uri, target.settings)
+        # of several processes that start at once, one registers it
+        with suppress(IntegrityError), database().write() as session:
             try:
                 target_records.get(session, name)
             except UnknownTarget:
-                target_records.put(session, name=name, requires=registry.requirement(target.uri), **target.model_dump())
+                target_records.put(session, name=name, requires=requires, **target.model_dump())

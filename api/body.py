@@ -1,21 +1,28 @@
-"""Bodies: how large they may be, and JSON that is read strictly."""
+"""What is read of a request: bodies up to their limit, strict JSON, and no query parameter that is not known."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from operations.problems import BodyTooLarge, InvalidBody, UnsupportedMediaType
+from api.problems import path_of
+from operations.problems import BodyTooLarge, FieldError, InvalidBody, UnknownField, UnsupportedMediaType
 from operations.settings import settings
 
 DEPTH = 32
 LARGEST_INTEGER = 2**53
+# read and thrown away of a body that is too large, so that its sender sees the answer and no reset connection
+DISCARDED_BYTES = 64 * 1024 * 1024
+
+Place = tuple[int | str, ...]
 
 
 class BodyLimit:
@@ -32,17 +39,23 @@ class BodyLimit:
         predicting = scope["path"].endswith("/predict")
         limit = settings().predict_body_bytes if predicting else settings().body_bytes
         body = bytearray()
-        while True:
+        size = 0
+        more = True
+        while more and size <= limit + DISCARDED_BYTES:
             message = await receive()
             if message["type"] != "http.request":
                 return
-            body += message.get("body", b"")
-            if len(body) > limit:
-                refused = BodyTooLarge(f"the body is larger than {limit} bytes")
-                await problems.respond(scope, refused)(scope, receive, send)
-                return
-            if not message.get("more_body"):
-                break
+            part = message.get("body", b"")
+            size += len(part)
+            more = message.get("more_body", False)
+            if size <= limit:
+                body += part
+            else:
+                body.clear()
+        if size > limit:
+            refused = BodyTooLarge(f"the body is larger than {limit} bytes")
+            await problems.respond(scope, refused)(scope, receive, send)
+            return
         given = False
 
         async def replay() -> Message:
@@ -56,13 +69,15 @@ class BodyLimit:
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is strict JSON: no NaN, NUL, lone surrogates or doubled keys; bounded depth and numbers."""
+    """A route that knows all its query parameters, and whose body, if it has one, is strict JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler that FastAPI calls."""
         handler = super().get_route_handler()
+        known = _query_parameters(self.dependant)
 
         async def strict(request: Request) -> Response:
+            _check_query(request, known)
             if self.body_field is not None:
                 body = await request.body()
                 kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -76,32 +91,57 @@ class StrictRoute(APIRoute):
 
 
 def read_json(body: bytes) -> Any:
-    """A strict JSON document. Raises InvalidBody."""
+    """A JSON document in UTF-8 without NaN, NUL, lone surrogates or doubled keys, of bounded depth and numbers.
+
+    Raises InvalidBody.
+    """
     try:
-        document = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_no_doubles)
+        document = json.loads(body.decode(), parse_constant=_no_constant, object_pairs_hook=_no_doubles)
     except (ValueError, RecursionError) as error:
         raise InvalidBody(f"the body is not valid JSON: {error}") from None
-    _check(document, 0)
+    _check(document, ())
     return document
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > DEPTH:
-        raise InvalidBody(f"the body is nested deeper than {DEPTH}")
-    if isinstance(value, str):
-        if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
-            raise InvalidBody("a string has a NUL or a lone surrogate, which cannot be stored")
-    elif isinstance(value, dict):
+def _check(value: Any, place: Place) -> None:
+    if len(place) > DEPTH:
+        raise _unfit(place[:DEPTH], f"is nested deeper than {DEPTH}")
+    if isinstance(value, dict):
         for key, inner in value.items():
-            _check(key, depth)
-            _check(inner, depth + 1)
+            if not _is_text(key):
+                raise _unfit(place, "has a key with a NUL or a lone surrogate, which cannot be stored")
+            _check(inner, (*place, key))
     elif isinstance(value, list):
-        for inner in value:
-            _check(inner, depth + 1)
-    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_INTEGER:
-        raise InvalidBody("a number is larger than JSON numbers can carry everywhere")
-    elif isinstance(value, float) and value in {float("inf"), float("-inf")}:
-        raise InvalidBody("a number is too large")
+        for number, inner in enumerate(value):
+            _check(inner, (*place, number))
+    elif isinstance(value, str) and not _is_text(value):
+        raise _unfit(place, "has a NUL or a lone surrogate, which cannot be stored")
+    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise _unfit(place, "is a larger integer than every reader of JSON can hold")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _unfit(place, "is a larger number than can be stored")
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
+
+
+def _unfit(place: Place, message: str) -> InvalidBody:
+    field = path_of(place)
+    return InvalidBody(f"{field or 'body'}: {message}", [FieldError(field or "body", message, "Correct the value.")])
+
+
+def _query_parameters(dependant: Dependant) -> frozenset[str]:
+    here = {str(parameter.alias) for parameter in dependant.query_params}
+    return frozenset(here.union(*map(_query_parameters, dependant.dependencies)))
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        remedy = f"The query parameters here are: {', '.join(sorted(known)) or 'none'}."
+        faults = [FieldError(name[:80], "is not known here", remedy) for name in unknown]
+        raise UnknownField(f"{faults[0].field}: {faults[0].message}", faults)
 
 
 def _no_constant(name: str) -> None:

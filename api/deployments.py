@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from fastapi.responses import JSONResponse
 
 from api.body import StrictRoute
 from api.problems import responses
 from api.schemas import (
+    LABEL_KEY,
     CreateBody,
     DeploymentAnswer,
     DeploymentPage,
@@ -42,7 +43,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("", status_code=202, responses=ACCEPTED, response_model=None)
-async def create(body: CreateBody, asking: Asking) -> JSONResponse:
+async def create(body: CreateBody, asking: Asking) -> Response:
     """Create a deployment."""
 
     def act(session: Any) -> submit.Accepted:
@@ -57,7 +58,7 @@ async def create(body: CreateBody, asking: Asking) -> JSONResponse:
 
 
 @router.put("/{target}/{name}", status_code=202, responses=ACCEPTED, response_model=None)
-async def apply(target: PathName, name: PathName, body: SpecBody, asking: Asking) -> JSONResponse:
+async def apply(target: PathName, name: PathName, body: SpecBody, asking: Asking) -> Response:
     """Create the deployment or bring it to this specification; no difference, no operation."""
 
     def act(session: Any) -> submit.Accepted:
@@ -70,7 +71,7 @@ async def apply(target: PathName, name: PathName, body: SpecBody, asking: Asking
 
 
 @router.patch("/{target}/{name}", status_code=202, responses=ACCEPTED, response_model=None)
-async def patch(target: PathName, name: PathName, body: PatchBody, asking: Asking) -> JSONResponse:
+async def patch(target: PathName, name: PathName, body: PatchBody, asking: Asking) -> Response:
     """Change what is sent and keep the rest."""
 
     def act(session: Any) -> submit.Accepted:
@@ -81,7 +82,7 @@ async def patch(target: PathName, name: PathName, body: PatchBody, asking: Askin
 
 
 @router.delete("/{target}/{name}", status_code=202, responses=ACCEPTED, response_model=None)
-async def delete(target: PathName, name: PathName, asking: Asking, cancel_pending: bool = False) -> JSONResponse:
+async def delete(target: PathName, name: PathName, asking: Asking, cancel_pending: bool = False) -> Response:
     """Delete the deployment; ``cancel_pending`` cancels what waits or runs before it."""
 
     def act(session: Any) -> submit.Accepted:
@@ -92,8 +93,9 @@ async def delete(target: PathName, name: PathName, asking: Asking, cancel_pendin
 
 
 @router.post("/{target}/{name}/rollback", status_code=202, responses=ACCEPTED, response_model=None)
-async def rollback(target: PathName, name: PathName, body: RollbackBody, asking: Asking) -> JSONResponse:
-    """Go back to a revision, or to the one that served before."""
+async def rollback(target: PathName, name: PathName, asking: Asking, body: RollbackBody | None = None) -> Response:
+    """Go back to a revision, or without one to the one that served before."""
+    body = body or RollbackBody()
 
     def act(session: Any) -> submit.Accepted:
         row = targets.get(session, target)
@@ -104,7 +106,7 @@ async def rollback(target: PathName, name: PathName, body: RollbackBody, asking:
 
 
 @router.put("/{target}/{name}/traffic", status_code=202, responses=ACCEPTED, response_model=None)
-async def traffic(target: PathName, name: PathName, body: TrafficBody, asking: Asking) -> JSONResponse:
+async def traffic(target: PathName, name: PathName, body: TrafficBody, asking: Asking) -> Response:
     """Shift traffic between the variants."""
 
     def act(session: Any) -> submit.Accepted:
@@ -116,7 +118,7 @@ async def traffic(target: PathName, name: PathName, body: TrafficBody, asking: A
 
 
 @router.post("/{target}/{name}/reconcile", status_code=202, responses=ACCEPTED, response_model=None)
-async def reconcile(target: PathName, name: PathName, asking: Asking) -> JSONResponse:
+async def reconcile(target: PathName, name: PathName, asking: Asking) -> Response:
     """Bring the target back to the recorded revision after other hands changed it."""
 
     def act(session: Any) -> submit.Accepted:
@@ -144,11 +146,14 @@ def list_(
             page_size=page_size or settings().page_size,
             page_token=page_token,
         )
-        items = [views.deployment(session, row) for row in page.items]
-    return {"items": items, "next_page_token": page.next_page_token}
+        return {"items": views.deployments(session, page.items), "next_page_token": page.next_page_token}
 
 
-@router.get("/{target}/{name}", response_model=DeploymentAnswer, responses={304: {}, **responses(404, 422)})
+@router.get(
+    "/{target}/{name}",
+    response_model=DeploymentAnswer,
+    responses={200: {"headers": ETAG}, 304: {"description": "Still at this generation"}, **responses(404, 422)},
+)
 def get(
     target: PathName,
     name: PathName,
@@ -159,7 +164,7 @@ def get(
     with database().read() as session:
         row = queries.get_deployment(session, targets.get(session, target), name)
         tag = submit.etag(row)
-        if if_none_match is not None and tag in {part.strip() for part in if_none_match.split(",")}:
+        if if_none_match is not None and tag in {part.strip().removeprefix("W/") for part in if_none_match.split(",")}:
             return Response(status_code=304, headers={"ETag": tag})
         response.headers["ETag"] = tag
         return views.deployment(session, row)
@@ -188,7 +193,7 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     labels = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
-        if not separator or not key or "\0" in pair or '"' in key:
-            raise InvalidField.one("label", f"{pair[:80]!r} is not key=value", "give label=key=value")
+        if not separator or not re.match(LABEL_KEY, key):
+            raise InvalidField.one("label", f"{pair[:80]!r} is not key=value", f"the key must match {LABEL_KEY}")
         labels[key] = value
     return labels

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import responses
 from api.schemas import EventPage, OperationAnswer, OperationPage
-from api.submitting import PathName, PreferHeader, Submission, take, tell
+from api.submitting import PathName, PreferHeader, Submission, take
 from api.waiting import preferred_wait
 from operations import queries, submit, views
 from operations.database import database
+from operations.problems import InvalidField
 from operations.settings import settings
 from operations.states import Kind, State
 
@@ -67,50 +69,61 @@ async def get(operation_id: PathName, request: Request, prefer: PreferHeader = N
     response_model=None,
     responses={
         200: {"model": EventPage, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **responses(404, 422),
+        204: {"description": "A stream that was resumed after the last event; there will be no more"},
+        **responses(400, 404, 422),
     },
 )
 async def events(
     operation_id: PathName,
     request: Request,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    page_size: PageSize = None,
+    page_token: PageToken = None,
     accept: Annotated[str, Header(max_length=1024)] = "application/json",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=256)] = None,
 ) -> Any:
     """The operation's history: a list, or a stream with ``Accept: text/event-stream`` that Last-Event-ID resumes."""
-    cursor = re.fullmatch(r"(.+):(\d{1,9})", last_event_id or "")
-    if cursor and cursor[1] == operation_id:
-        after = int(cursor[2])
-    if "text/event-stream" in accept:
-        await run_in_threadpool(_read, operation_id)
-        stream = request.app.state.watch.stream(operation_id, after)
-        return StreamingResponse(
-            stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
-    return JSONResponse(await run_in_threadpool(_events, operation_id, after))
+    if "text/event-stream" not in accept:
+        return JSONResponse(await run_in_threadpool(_events, operation_id, page_size, page_token))
+    after = _cursor(operation_id, last_event_id)
+    watch = request.app.state.watch
+    rows, final = await watch.history(operation_id, after)
+    if after and final and not rows:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(watch.stream(operation_id, after), media_type="text/event-stream", headers=headers)
 
 
-@router.post("/{operation_id}/cancel", response_model=OperationAnswer, responses=responses(404, 409, 422))
-def cancel(operation_id: PathName, asking: Asking) -> Any:
-    """Cancel: a queued one ends at once, one under way is taken back. Twice is the same as once."""
-    with database().write() as session:
+@router.post("/{operation_id}/cancel", response_model=None, responses=ACCEPTED)
+async def cancel(operation_id: PathName, asking: Asking) -> Response:
+    """Cancel: a queued one ends at once (200), one under way is taken back (202). Twice is the same as once."""
+
+    def act(session: Session) -> submit.Accepted:
         operation = submit.cancel(session, operation_id, asking.asked())
-        session.flush()
-        document = views.operation(operation)
-    tell(operation)
-    return document
+        return submit.Accepted(operation.deployment, operation)
+
+    return await take(asking, act)
 
 
 @router.post("/{operation_id}/retry", status_code=202, responses=ACCEPTED, response_model=None)
-async def retry(operation_id: PathName, asking: Asking) -> JSONResponse:
+async def retry(operation_id: PathName, asking: Asking) -> Response:
     """Ask once more for what a failed or cancelled operation was to do: a new operation that names the old."""
     return await take(asking, lambda session: submit.retry(session, operation_id, asking.asked()))
 
 
 @router.post("/{operation_id}/undo", status_code=202, responses=ACCEPTED, response_model=None)
-async def undo(operation_id: PathName, asking: Asking) -> JSONResponse:
+async def undo(operation_id: PathName, asking: Asking) -> Response:
     """Ask again that what the operation left behind is removed."""
     return await take(asking, lambda session: submit.take_back(session, operation_id, asking.asked()))
+
+
+def _cursor(operation_id: str, last_event_id: str | None) -> int:
+    if not last_event_id:
+        return 0
+    stream, _, number = last_event_id.rpartition(":")
+    if stream != operation_id or not re.fullmatch(r"[0-9]{1,9}", number):
+        remedy = "Send the id of this stream's last event, or leave it out."
+        raise InvalidField.one("Last-Event-ID", "is of no event of this operation", remedy)
+    return int(number)
 
 
 def _read(operation_id: str) -> dict[str, Any]:
@@ -118,8 +131,8 @@ def _read(operation_id: str) -> dict[str, Any]:
         return views.operation(queries.get_operation(session, operation_id))
 
 
-def _events(operation_id: str, after: int) -> dict[str, Any]:
+def _events(operation_id: str, page_size: int | None, page_token: str | None) -> dict[str, Any]:
     with database().read() as session:
         queries.get_operation(session, operation_id)
-        rows = queries.events(session, operation_id, after)
-        return {"items": [views.event(row) for row in rows], "next_page_token": None}
+        page = queries.event_page(session, operation_id, page_size or settings().page_size, page_token)
+        return {"items": [views.event(row) for row in page.items], "next_page_token": page.next_page_token}

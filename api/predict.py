@@ -6,17 +6,20 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from adapters import registry
-from adapters.contract import JSON, Answer, Place, Unreachable
+from adapters.contract import JSON, AdapterError, Place, Unreachable
 from adapters.contract import Request as Prediction
+from adapters.description import Capabilities
+from api.body import StrictRoute
 from api.problems import ORIGIN, responses
-from api.submitting import PathName
+from api.submitting import PathName, description_of
 from operations import queries, targets
 from operations.database import database
 from operations.problems import (
+    BodyTooLarge,
     InvalidBody,
     InvalidField,
     InvalidPredictionInput,
@@ -28,10 +31,30 @@ from operations.problems import (
 )
 from operations.settings import settings
 
-router = APIRouter(prefix="/v1/deployments", tags=["predictions"])
+router = APIRouter(prefix="/v1/deployments", tags=["predictions"], route_class=StrictRoute)
 
 SHAPES = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
 MEDIA_TYPES = frozenset({"application/json", "text/csv"})
+PASSED_ON = ("accept", "traceparent", "tracestate")
+ANSWERED = {
+    "description": "The model's own answer, with Modelport-Origin: model; its errors come with their own status",
+    "content": {"application/json": {"schema": {"description": "whatever the model answers"}}},
+    "headers": {
+        ORIGIN: {"schema": {"enum": ["model", "modelport"]}, "description": "who wrote this answer"},
+        "Modelport-Revision": {"schema": {"type": "integer"}, "description": "the revision that serves"},
+        "Modelport-Variant": {"schema": {"type": "string"}, "description": "the variant that answered, where known"},
+    },
+}
+INPUT = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "description": "exactly one of the four shapes, and params"},
+            "example": {"dataframe_split": {"columns": ["x"], "data": [[1.0]]}},
+        },
+        "text/csv": {"schema": {"type": "string"}},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -42,31 +65,14 @@ class Way:
     route: JSON
     revision: int
     variants: list[str]
-    can_pin: bool
+    capabilities: Capabilities
 
 
 @router.post(
     "/{target}/{name}/predict",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The model's own answer, with Modelport-Origin: model",
-            "content": {"application/json": {}},
-        },
-        **responses(400, 404, 409, 413, 415, 422, 502, 504),
-    },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"type": "object"},
-                    "example": {"dataframe_split": {"columns": ["x"], "data": [[1.0]]}},
-                },
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        }
-    },
+    responses={200: ANSWERED, **responses(400, 404, 409, 413, 415, 422, 502, 504)},
+    openapi_extra={"requestBody": INPUT},
 )
 async def predict(
     target: PathName,
@@ -76,28 +82,28 @@ async def predict(
 ) -> Response:
     """Predict. The model's status, body and type come back as they are; problems of ours are problem+json."""
     body = await request.body()
-    return await run_in_threadpool(_predict, target, name, variant, body, request.headers.get("content-type", ""))
+    headers = {key: request.headers[key] for key in PASSED_ON if key in request.headers}
+    headers["x-request-id"] = request.state.request_id
+    prediction = Prediction(body, request.headers.get("content-type", ""), variant, headers)
+    # threads of their own, so that slow models keep nobody from submitting
+    threads = request.app.state.predict_threads
+    return await to_thread.run_sync(_predict, target, name, prediction, limiter=threads)
 
 
-def _predict(target: str, name: str, variant: str | None, body: bytes, content_type: str) -> Response:
-    _check_input(body, content_type)
+def _predict(target: str, name: str, prediction: Prediction) -> Response:
+    _check_input(prediction.body, prediction.content_type)
     way = _way(target, name)
-    if variant is not None:
-        if not way.can_pin:
-            raise NotSupportedByTarget.one("variant", "this target cannot pin a variant", "leave it out")
-        if variant not in way.variants:
-            raise InvalidField.one("variant", f"{variant[:80]!r} is no variant", f"one of {', '.join(way.variants)}")
-    prediction = Prediction(body=body, content_type=content_type, variant=variant)
+    _check_limits(way, prediction)
     try:
-        answer: Answer = registry.invoker(way.place.uri)(
-            way.place, way.route, prediction, settings().predict_timeout_seconds
-        )
+        invoke = registry.invoker(way.place.uri)
+        answer = invoke(way.place, way.route, prediction, settings().predict_timeout_seconds)
     except Unreachable as error:
         raise (ModelTimeout if error.timed_out else ModelUnreachable)(str(error)) from error
-    headers = {ORIGIN: "model", "Modelport-Revision": str(way.revision)}
+    except AdapterError as error:
+        raise ModelUnreachable(error.message) from error
+    headers = {ORIGIN: "model", "Modelport-Revision": str(way.revision), "Content-Type": answer.content_type}
     if answer.variant is not None:
         headers["Modelport-Variant"] = answer.variant
-    headers["Content-Type"] = answer.content_type
     return Response(answer.body, answer.status, headers=headers)
 
 
@@ -111,10 +117,24 @@ def _check_input(body: bytes, content_type: str) -> None:
         document: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InvalidBody(f"the body is not valid JSON: {error}") from None
-    shapes = SHAPES & document.keys() if isinstance(document, dict) else set()
-    if len(shapes) != 1:
-        found = ", ".join(sorted(shapes)) or "none"
+    keys = set(document) if isinstance(document, dict) else set()
+    if len(keys & SHAPES) != 1:
+        found = ", ".join(sorted(keys & SHAPES)) or "none"
         raise InvalidPredictionInput.one("body", f"has {found} of the four shapes", InvalidPredictionInput.remedy)
+    for key in sorted(keys - SHAPES - {"params"}):
+        raise InvalidPredictionInput.one(key[:80], "is not known here", "Beside the input there may be params only.")
+
+
+def _check_limits(way: Way, prediction: Prediction) -> None:
+    if len(prediction.body) > way.capabilities.max_body_bytes:
+        raise BodyTooLarge(f"this target takes {way.capabilities.max_body_bytes} bytes, not {len(prediction.body)}")
+    if prediction.variant is None:
+        return
+    if not way.capabilities.can_pin:
+        raise NotSupportedByTarget.one("variant", "this target cannot pin a variant", "Leave it out.")
+    if prediction.variant not in way.variants:
+        known = ", ".join(way.variants)
+        raise InvalidField.one("variant", f"{prediction.variant[:80]!r} is no variant", f"The variants are: {known}.")
 
 
 def _way(target: str, name: str) -> Way:
@@ -128,10 +148,14 @@ def _way(target: str, name: str) -> Way:
             uri=row.uri,
             installation=settings().installation,
             folder=str(settings().folder.absolute()),
-            settings=row.settings,
+            settings=targets.adapter_settings(row.settings),
             credentials=row.credentials,
             call_timeout_seconds=settings().call_timeout_seconds,
         )
-        variants = [variant["name"] for variant in deployment.current.spec["variants"]]
-        can_pin = registry.describe(row.uri).capabilities.can_pin
-        return Way(place, deployment.route, deployment.current.number, variants, can_pin)
+        return Way(
+            place=place,
+            route=deployment.route,
+            revision=deployment.current.number,
+            variants=[variant["name"] for variant in deployment.current.spec["variants"]],
+            capabilities=description_of(row).capabilities,
+        )

@@ -3,58 +3,100 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from sqlalchemy import exc
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import Scope
 
-from operations.problems import FieldError, InvalidBody, InvalidField, Refused, UnknownField
+from operations.problems import (
+    BodyTooLarge,
+    DatabaseUnavailable,
+    DeploymentExists,
+    DeploymentNotFound,
+    FieldError,
+    IdempotencyKeyReuse,
+    Invalid,
+    InvalidBody,
+    InvalidField,
+    InvalidModelUri,
+    InvalidName,
+    InvalidTraffic,
+    MethodNotAllowed,
+    NotFound,
+    OperationNotFound,
+    PreconditionRequired,
+    Refused,
+    RevisionNotFound,
+    StaleGeneration,
+    Unexpected,
+    UnknownField,
+    UnknownTarget,
+    UnsupportedMediaType,
+    kinds,
+)
 
 log = structlog.get_logger(__name__)
 router = APIRouter(tags=["problems"])
 
 ORIGIN = "Modelport-Origin"
-PROBLEM_SCHEMA = {
+MEDIA_TYPE = "application/problem+json"
+DATABASE_RETRY_SECONDS = 2.0
+FIELDS: dict[type[Refused], str] = {
+    InvalidBody: "body",
+    BodyTooLarge: "body",
+    UnsupportedMediaType: "Content-Type",
+    UnknownTarget: "target",
+    DeploymentExists: "name",
+    DeploymentNotFound: "name",
+    RevisionNotFound: "revision",
+    OperationNotFound: "operation_id",
+    StaleGeneration: "If-Match",
+    PreconditionRequired: "If-Match",
+    IdempotencyKeyReuse: "Idempotency-Key",
+}
+"""What is at fault where a refusal leaves no doubt about it."""
+SCHEMA = {
+    "title": "Problem",
     "type": "object",
-    "required": ["type", "title", "status", "detail", "errors", "instance"],
+    "required": ["type", "title", "status", "detail", "remedy", "errors", "instance"],
     "properties": {
         "type": {"type": "string", "description": "stable reference; GET it for what it means and what to do"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
+        "detail": {"type": "string", "description": "what happened, on which thing"},
+        "remedy": {"type": "string", "description": "what to do next"},
         "errors": {
             "type": "array",
+            "description": "the fields at fault",
             "items": {
                 "type": "object",
                 "required": ["field", "message", "remedy"],
                 "properties": {
-                    "field": {"type": "string"},
+                    "field": {"type": "string", "examples": ["variants[0].config.size"]},
                     "message": {"type": "string"},
                     "remedy": {"type": "string"},
                 },
             },
         },
-        "instance": {"type": "string", "description": "the request's id"},
+        "instance": {"type": "string", "description": "the request's id, as in the header X-Request-Id and the log"},
     },
-}
-PROBLEM: dict[str, Any] = {
-    "description": "A problem (RFC 9457)",
-    "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
 }
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of a route for its OpenAPI entry, beside those that every route can have."""
-    return dict.fromkeys((*statuses, 500), PROBLEM)
+    """The problems of a route for its OpenAPI entry, with those that every route can have."""
+    return {status: _documented(status) for status in (*statuses, 500, 503)}
 
 
 def install(app: FastAPI) -> None:
-    """Have every refusal and failure of ``app`` answered from here."""
+    """Have every refusal of ``app`` answered from here. What is no refusal is answered by ``RequestIds``."""
 
     @app.exception_handler(Refused)
     def _refused(request: Request, error: Refused) -> JSONResponse:
@@ -66,77 +108,128 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        slug = {404: "no-such-path", 405: "method-not-allowed"}.get(error.status_code, f"http-{error.status_code}")
-        document = _document(request.scope, f"/problems/{slug}", str(error.detail), error.status_code, "")
-        return _answer(document, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    def _failed(request: Request, error: Exception) -> JSONResponse:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        detail = "this is a defect of the server, or its database cannot be reached; its log has the request's id"
-        return _answer(_document(request.scope, "/problems/internal-error", "The server failed", 500, detail), {})
-
-
-def respond(scope: Scope, error: Refused) -> JSONResponse:
-    """The answer to a refused request."""
-    document = _document(scope, error.type, error.title, error.status, error.detail)
-    document["errors"] = [vars(fault) for fault in error.errors]
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return _answer(document, headers)
+        path = request.scope["path"][:200]
+        if error.status_code == 404:
+            return respond(request.scope, NotFound(f"nothing answers under {path}"))
+        if error.status_code == 405:
+            allowed = ", ".join(_methods(request))
+            refused = MethodNotAllowed(f"{path} takes {allowed}, not {request.method}")
+            return respond(request.scope, refused, headers={"Allow": allowed})
+        return respond(request.scope, InvalidBody(str(error.detail)))
 
 
-def from_validation(faults: Any) -> Refused:
-    """What pydantic found wrong, by field, with what to do."""
-    errors = []
-    unknown = False
-    for fault in faults:
-        kind, place = fault["type"], list(fault["loc"])
-        if kind in {"json_invalid", "missing"} and place == ["body"]:
-            return InvalidBody("a JSON body is required here")
-        if place and place[0] in {"body", "query", "path", "header"}:
-            place = place[1:]
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-        if kind == "extra_forbidden":
-            unknown = True
-            errors.append(FieldError(field, "is not known here", UnknownField.remedy))
-        else:
-            errors.append(FieldError(field or "body", fault["msg"], "correct the value"))
-    kind_of = UnknownField if unknown else InvalidField
-    return kind_of(f"{errors[0].field}: {errors[0].message}", errors)
-
-
-@router.get("/problems/{slug}", response_class=PlainTextResponse, responses=responses(404, 422))
-def explain(slug: str) -> str:
-    """What a problem type means and what to do about it."""
-    for kind in _kinds(Refused):
-        if kind.slug == slug:
-            return f"{kind.title}\n\n{(kind.__doc__ or '').strip()}\n\n{kind.remedy}\n"
-    raise HTTPException(404, "There is no such problem type")
-
-
-def _kinds(kind: type[Refused]) -> Iterator[type[Refused]]:
-    yield kind
-    for inner in kind.__subclasses__():
-        yield from _kinds(inner)
-
-
-def _document(scope: Scope, kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "errors": [],
+def respond(
+    scope: Scope, error: Refused, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
+) -> JSONResponse:
+    """The answer to a refused request; ``more`` are members beside those of every problem."""
+    errors = error.errors
+    if not errors and type(error) in FIELDS:
+        errors = (FieldError(FIELDS[type(error)], error.detail, error.remedy),)
+    retry = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    document = {
+        "type": error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "remedy": error.remedy,
+        "errors": [vars(fault) for fault in errors],
         "instance": scope.get("state", {}).get("request_id", ""),
+        **(more or {}),
+    }
+    return JSONResponse(
+        document, error.status, media_type=MEDIA_TYPE, headers={ORIGIN: "modelport", **retry, **(headers or {})}
+    )
+
+
+def from_failure(error: Exception) -> Refused:
+    """What to say about a failure that is no refusal; what it really was goes to the log alone."""
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    if lost or isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
+        log.error("database_unavailable", error=type(error).__name__, reason=str(getattr(error, "orig", error))[:500])
+        return DatabaseUnavailable("the database did not answer", retry_after=DATABASE_RETRY_SECONDS)
+    log.error("request_failed", exc_info=error)
+    return Unexpected("this is a defect of the server; its log has the details under the instance of this problem")
+
+
+def from_validation(faults: Sequence[Any]) -> Refused:
+    """What pydantic found wrong, by field, with what to do."""
+    errors, found = [], set()
+    for fault in faults:
+        where, *place = fault["loc"]
+        if where == "body" and not place:
+            return InvalidBody("a JSON object is required here")
+        names = [part for part in place if part != "[key]"]
+        errors.append(FieldError(path_of(names), _message(fault), _remedy(fault)))
+        found.add(_kind(fault, names))
+    kind = UnknownField if UnknownField in found else found.pop() if len(found) == 1 else InvalidField
+    return kind(f"{errors[0].field}: {errors[0].message}", errors)
+
+
+def path_of(place: Sequence[int | str]) -> str:
+    """A field's path as people write it: ``variants[0].config.size``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+
+
+def _kind(fault: Any, names: Sequence[int | str]) -> type[Invalid]:
+    if fault["type"] == "extra_forbidden":
+        return UnknownField
+    if fault["type"] == "missing":
+        return InvalidField
+    if "traffic" in names:
+        return InvalidTraffic
+    return {"name": InvalidName, "model_uri": InvalidModelUri}.get(str(names[-1]), InvalidField)
+
+
+def _message(fault: Any) -> str:
+    known = {"extra_forbidden": "is not known here", "missing": "is missing"}
+    return known.get(fault["type"]) or str(fault["msg"])
+
+
+def _remedy(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return UnknownField.remedy
+    if fault["type"] == "missing":
+        return "Add it."
+    if "pattern" in (fault.get("ctx") or {}):
+        return f"It must match {fault['ctx']['pattern']}."
+    return "Correct the value."
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes; the framework tells of the first route alone."""
+    found = set()
+    for path, methods in request.app.openapi()["paths"].items():
+        if compile_path(path)[0].match(request.scope["path"]):
+            found |= {method.upper() for method in methods}
+    return sorted(found) or ["GET"]
+
+
+def _documented(status: int) -> dict[str, Any]:
+    here = [kind for kind in kinds().values() if kind.status == status]
+    return {
+        "description": "A problem (RFC 9457), one of: " + ", ".join(sorted(kind.slug for kind in here)),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": {
+                    "type": f"/problems/{here[0].slug}",
+                    "title": here[0].title,
+                    "status": status,
+                    "detail": here[0].__doc__,
+                    "remedy": here[0].remedy,
+                    "errors": [],
+                    "instance": "0199f0a2-6e3c-7c4e-9a53-0d6b1c4d2f11",
+                },
+            }
+        },
     }
 
 
-def _answer(document: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
-    return JSONResponse(
-        document,
-        status_code=document["status"],
-        media_type="application/problem+json",
-        headers={ORIGIN: "modelport", **headers},
-    )
+# at the end, because documenting a route asks for what is above
+@router.get("/problems/{slug}", response_class=PlainTextResponse, responses=responses(404, 422))
+def explain(slug: str) -> str:
+    """What a problem type means and what to do about it."""
+    kind = kinds().get(slug)
+    if kind is None:
+        raise NotFound(f"there is no problem type {slug[:80]!r}")
+    return f"{kind.title} (HTTP status {kind.status})\n\n{(kind.__doc__ or '').strip()}\n\n{kind.remedy}\n"

@@ -1,4 +1,4 @@
-"""Who asks, and under which request id."""
+"""What every request has: an id, somebody who asks, a line in the log, and an answer even if the server fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import structlog
 from fastapi import Depends, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import problems
 from operations.ids import new_id
+from operations.problems import InvalidField
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -18,7 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class RequestIds:
-    """Gives every request an id, or takes over a sane ``X-Request-Id``; logs a line without bodies."""
+    """Gives every request an id, takes over a sane ``X-Request-Id``, answers with it, and logs a line without bodies.
+
+    It surrounds everything else, so that a failure anywhere is answered with a problem that bears the id.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +49,17 @@ class RequestIds:
             await send(message)
 
         try:
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                # no database stores it, and it names nothing
+                refused = InvalidField.one("path", "has a NUL character", "Leave it out.")
+                await problems.respond(scope, refused)(scope, receive, answer)
+                return
             await self._app(scope, receive, answer)
+        except Exception as error:
+            refusal = problems.from_failure(error)
+            if status:
+                raise
+            await problems.respond(scope, refusal)(scope, receive, answer)
         finally:
             log.info(
                 "request",

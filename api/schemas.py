@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Uri = Annotated[str, StringConstraints(max_length=4096)]
 Traffic = dict[Name, StrictInt]
-Labels = Annotated[dict[Name, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=64)]
+LABEL_KEY = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
+LabelValue = Annotated[str, StringConstraints(max_length=256)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64, examples=[{"team": "vision"}])]
 Config = dict[str, Any]
 Seconds = Annotated[float, Field(gt=0, le=604_800, description="counted from the operation's start")]
 
@@ -67,7 +70,7 @@ class PatchBody(Body):
     config: Config = {}
     variants: Annotated[list[VariantBody], Field(max_length=100)] = []
     traffic: Traffic = {}
-    labels: Annotated[dict[Name, Annotated[str, StringConstraints(max_length=256)] | None], Field(max_length=64)] = {}
+    labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=64)] = {}
     deadline_seconds: Seconds | None = None
 
     def change(self) -> dict[str, Any]:
@@ -232,6 +235,20 @@ class CheckAnswer(Answer):
     ok: bool
     message: str
     checked_at: str
+
+
+class PartAnswer(Answer):
+    """A part that the service needs."""
+
+    ok: bool
+    reason: str | None
+
+
+class ReadyAnswer(Answer):
+    """Whether the service can do its work."""
+
+    ready: bool
+    parts: dict[str, PartAnswer]
 
 
 class DeploymentPage(Answer):

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Header, Query, Request
-from fastapi.responses import JSONResponse
+import structlog
+from fastapi import Header, Query, Request, Response
 from pydantic import StringConstraints
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from adapters import registry
+from adapters.description import Description
 from api.requests import Principal, RequestId
 from api.waiting import preferred_wait
 from operations import idempotency, ledger, presence, queries, queue, views
 from operations.database import database
 from operations.idempotency import Key, Stored
 from operations.models import Operation, Target
+from operations.problems import UnknownTargetKind
 from operations.specs import Rules
+from operations.states import FINAL
 from operations.submit import Accepted, Asked
 
 RETRY_AFTER_SECONDS = 1
 WORKER_KNOWN_SECONDS = 5.0
+TRIES = 3
+ROLLED_BACK = frozenset({"40001", "40P01"})
+"""What PostgreSQL says when it ended a transaction so that others could go on: nothing was done, try again."""
+
+Act = Callable[[Session], tuple[Stored, Operation | None]]
+
+log = structlog.get_logger(__name__)
 
 IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$")]
 PreferHeader = Annotated[str | None, Header(alias="Prefer", max_length=256, description="wait=N seconds for the end")]
@@ -51,10 +63,16 @@ class Submission:
         return Asked(self.principal, self.request_id, self.if_match, self.on_conflict, deadline_seconds)
 
 
-async def take(submission: Submission, act: Callable[[Session], Accepted]) -> JSONResponse:
+async def take(submission: Submission, act: Callable[[Session], Accepted]) -> Response:
     """Record what ``act`` accepts and answer 202 with the operation, or 200 when nothing had to be done or it ended."""
+
+    def submit(session: Session) -> tuple[Stored, Operation | None]:
+        accepted = act(session)
+        session.flush()
+        return _answer(session, accepted), accepted.operation
+
     body = await submission.request.body()
-    answer, operation_id = await run_in_threadpool(_record, submission, act, body)
+    answer, operation_id = await run_in_threadpool(_record, submission, submit, body)
     wait = preferred_wait(submission.prefer)
     if not wait or answer.status != 202 or operation_id is None:
         return _response(answer)
@@ -66,9 +84,24 @@ async def take(submission: Submission, act: Callable[[Session], Accepted]) -> JS
     return _response(Stored(202, applied, answer.body))
 
 
+async def once(submission: Submission, act: Callable[[Session], Stored]) -> Response:
+    """Do what is done at once, and answer as ``act`` says; under the same key it is done once."""
+    body = await submission.request.body()
+    answer, _ = await run_in_threadpool(_record, submission, lambda session: (act(session), None), body)
+    return _response(answer)
+
+
+def description_of(target: Target) -> Description:
+    """What the target's kind says about itself. Raises UnknownTargetKind where it is not installed any more."""
+    try:
+        return registry.describe(target.uri)
+    except registry.UnknownScheme as error:
+        raise UnknownTargetKind.one("target", f"{target.name}: {error}", UnknownTargetKind.remedy) from error
+
+
 def rules_of(target: Target) -> Rules:
-    """What the target's kind allows, for ``operations.submit``."""
-    description = registry.describe(target.uri)
+    """What the target's kind allows, for ``operations.submit``. Raises UnknownTargetKind."""
+    description = description_of(target)
     able = description.capabilities
 
     def config(document: dict[str, Any]) -> dict[str, Any]:
@@ -81,43 +114,70 @@ def rules_of(target: Target) -> Rules:
         name_pattern=able.name_pattern,
         deadline_seconds=description.deadline_seconds,
         require_if_match=bool(target.settings.get("require_if_match")),
+        variants_at_create=able.variants_at_create,
         config=config,
     )
 
 
 def tell(operation: Operation) -> None:
     """After the commit: there is work, and a row for Flower. Never blocks, never fails."""
-    worker = _some_worker()
-    if worker is not None:
-        queue.announce([operation], worker)
+    try:
+        worker = _some_worker()
+        if worker is not None:
+            queue.announce([operation], worker)
+    except DBAPIError as error:
+        # it is on record; the workers announce open rows again and again
+        log.warning("not_announced", operation=operation.id, error=type(error).__name__)
     queue.hint(ledger.write_lane(operation))
 
 
-def _record(submission: Submission, act: Callable[[Session], Accepted], body: bytes) -> tuple[Stored, str | None]:
-    request = submission.request
-    key = None
-    if submission.idempotency_key is not None:
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        digest = hashlib.sha256(body).hexdigest()
-        key = Key(submission.principal, request.method, path, submission.idempotency_key, digest)
+def _record(submission: Submission, act: Act, body: bytes) -> tuple[Stored, str | None]:
+    for left in reversed(range(TRIES)):
+        try:
+            return _record_once(submission, act, body)
+        except DBAPIError as error:
+            raced = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) in ROLLED_BACK
+            if not left or not raced:
+                raise
+    raise AssertionError("the last try returned or raised")
+
+
+def _record_once(submission: Submission, act: Act, body: bytes) -> tuple[Stored, str | None]:
+    key = _key(submission, body)
     with database().write() as session:
         stored = idempotency.begin(session, key) if key else None
         if stored is not None:
             known = (stored.body or {}).get("id") if stored.status == 202 else None
             return Stored(stored.status, {**stored.headers, "Idempotency-Replayed": "true"}, stored.body), known
-        accepted = act(session)
-        session.flush()
-        answer = _answer(session, accepted)
+        answer, operation = act(session)
         if key:
             idempotency.keep(session, key, answer)
-    if accepted.operation is not None:
-        tell(accepted.operation)
-    return answer, accepted.operation.id if accepted.operation else None
+    if operation is not None:
+        tell(operation)
+    return answer, operation.id if operation else None
+
+
+def _key(submission: Submission, body: bytes) -> Key | None:
+    if submission.idempotency_key is None:
+        return None
+    request = submission.request
+    digest = hashlib.sha256(request.url.query.encode() + b"\n" + _canonical(body)).hexdigest()
+    return Key(submission.principal, request.method, request.url.path, submission.idempotency_key, digest)
+
+
+def _canonical(body: bytes) -> bytes:
+    """The same for a document whose keys come in another order; routes that read no body take any bytes."""
+    try:
+        return json.dumps(json.loads(body), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return body
 
 
 def _answer(session: Session, accepted: Accepted) -> Stored:
     if accepted.operation is None:
         return Stored(200, {"ETag": accepted.etag}, views.deployment(session, accepted.deployment))
+    if accepted.operation.state in FINAL:
+        return Stored(200, {"ETag": accepted.etag}, views.operation(accepted.operation))
     headers = {
         "ETag": accepted.etag,
         "Location": f"/v1/operations/{accepted.operation.id}",
@@ -131,8 +191,12 @@ def _operation(operation_id: str) -> dict[str, Any]:
         return views.operation(queries.get_operation(session, operation_id))
 
 
-def _response(stored: Stored) -> JSONResponse:
-    return JSONResponse(stored.body, stored.status, headers=stored.headers)
+def _response(stored: Stored) -> Response:
+    if stored.body is None:
+        return Response(status_code=stored.status, headers=stored.headers)
+    # a database gives a document's keys back in an order of its own; what is replayed is equal to the letter
+    content = json.dumps(stored.body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Response(content, stored.status, headers=stored.headers, media_type="application/json")
 
 
 _worker_known: tuple[float, str | None] = (float("-inf"), None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
@@ -14,29 +17,29 @@ from starlette.concurrency import run_in_threadpool
 from adapters import registry
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
-from api.problems import responses
+from api.problems import path_of, responses
 from api.schemas import AdoptBody, CheckAnswer, TargetAnswer, TargetBody, TargetPage
-from api.submitting import PathName, PreferHeader, Submission, rules_of, take
+from api.submitting import PathName, PreferHeader, Submission, description_of, once, rules_of, take
 from api.waiting import preferred_wait
 from operations import checks, presence, queries, queue, submit, targets, views
-from operations.clock import to_datetime
 from operations.database import database
-from operations.models import Target
+from operations.idempotency import Stored
+from operations.models import Target, Worker
 from operations.problems import (
     CheckUnanswered,
     FieldError,
-    InvalidConfig,
-    InvalidField,
+    InvalidName,
+    InvalidSettings,
     NotSupportedByTarget,
     TargetNotServed,
+    UnknownTargetKind,
 )
 from operations.settings import settings
 from operations.states import Lane
 
 router = APIRouter(prefix="/v1/targets", tags=["targets"], route_class=StrictRoute)
 
-CHECK_SECONDS = 10.0
-CHECK_POLL_SECONDS = 0.1
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Asking = Annotated[Submission, Depends()]
 
@@ -46,44 +49,37 @@ def list_(page_size: PageSize = None, page_token: PageToken = None) -> dict[str,
     """The targets."""
     with database().read() as session:
         page = queries.all_targets(session, page_size or settings().page_size, page_token)
-        return {"items": [_view(session, row) for row in page.items], "next_page_token": page.next_page_token}
+        live = presence.live_workers(session)
+        return {"items": [_view(row, live) for row in page.items], "next_page_token": page.next_page_token}
 
 
 @router.get("/{name}", response_model=TargetAnswer, responses=responses(404, 422))
 def get(name: PathName) -> dict[str, Any]:
     """One target."""
     with database().read() as session:
-        return _view(session, targets.get(session, name))
+        return _view(targets.get(session, name), presence.live_workers(session))
 
 
 @router.get("/{name}/help", response_class=PlainTextResponse, responses=responses(404, 422))
 def help_(name: PathName) -> str:
     """Every config key and setting of the target's kind, from the models that validate them."""
     with database().read() as session:
-        uri = targets.get(session, name).uri
-    return registry.describe(uri).help() + "\n"
+        help_text = description_of(targets.get(session, name)).help()
+    return help_text + "\n"
 
 
 @router.put(
-    "/{name}", response_model=TargetAnswer, responses={201: {"model": TargetAnswer}, **responses(400, 415, 422)}
+    "/{name}",
+    response_model=TargetAnswer,
+    responses={201: {"model": TargetAnswer, "description": "Registered"}, **responses(400, 413, 415, 422)},
 )
-def put(name: PathName, body: TargetBody, response: Response) -> dict[str, Any]:
+async def put(name: PathName, body: TargetBody, asking: Asking) -> Response:
     """Register the target, or change its settings, limits and credentials."""
-    try:
-        description = registry.describe(body.uri)
-        requires = registry.requirement(body.uri)
-    except (registry.UnknownScheme, ValueError) as error:
-        raise InvalidField.one("uri", str(error)[:500], "use a scheme that is listed") from error
-    ours = {key: body.settings[key] for key in ("require_if_match",) if key in body.settings}
-    try:
-        description.settings_model.model_validate({k: v for k, v in body.settings.items() if k not in ours})
-    except ValidationError as error:
-        faults = [
-            FieldError("settings." + ".".join(map(str, fault["loc"])), fault["msg"], InvalidConfig.remedy)
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise InvalidConfig(f"{faults[0].field}: {faults[0].message}", faults) from error
-    with database().write() as session:
+
+    def act(session: Session) -> Stored:
+        requires = checked(body.uri, body.settings)
+        if not re.match(NAME, name):
+            raise InvalidName.one("name", f"{name[:80]!r} is not allowed", f"It must match {NAME}.")
         row, created = targets.put(
             session,
             name=name,
@@ -93,16 +89,20 @@ def put(name: PathName, body: TargetBody, response: Response) -> dict[str, Any]:
             limits=body.limits.model_dump(exclude_none=True),
             credentials=body.credentials,
         )
-        document = _view(session, row)
-    response.status_code = 201 if created else 200
-    return document
+        return Stored(201 if created else 200, {}, _view(row, presence.live_workers(session)))
+
+    return await once(asking, act)
 
 
-@router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
-def remove(name: PathName) -> None:
+@router.delete("/{name}", status_code=204, response_model=None, responses=responses(404, 409, 413, 422))
+async def remove(name: PathName, asking: Asking) -> Response:
     """Remove a target that has no deployments."""
-    with database().write() as session:
+
+    def act(session: Session) -> Stored:
         targets.remove(session, name)
+        return Stored(204, {}, None)
+
+    return await once(asking, act)
 
 
 @router.post("/{name}/check", response_model=CheckAnswer, responses=responses(404, 422, 503, 504))
@@ -111,38 +111,63 @@ async def check(name: PathName, prefer: PreferHeader = None) -> Any:
     asked_at = await run_in_threadpool(_ask, name)
     queue.hint(Lane.LOOK)
     loop = asyncio.get_running_loop()
-    until = loop.time() + (preferred_wait(prefer) or CHECK_SECONDS)
+    until = loop.time() + (preferred_wait(prefer) or settings().check_seconds)
     while loop.time() < until:
         answer = await run_in_threadpool(_answered, name, asked_at)
         if answer is not None:
             return JSONResponse(answer)
-        await asyncio.sleep(CHECK_POLL_SECONDS)
+        await asyncio.sleep(settings().watch_seconds)
     raise CheckUnanswered(f"no worker checked {name} in time")
 
 
 @router.post("/{name}/adopt", status_code=202, responses=ACCEPTED, response_model=None)
-async def adopt(name: PathName, body: AdoptBody, asking: Asking) -> JSONResponse:
+async def adopt(name: PathName, body: AdoptBody, asking: Asking) -> Response:
     """Take an existing deployment of the target under management; its tags are set."""
 
     def act(session: Session) -> submit.Accepted:
         target = targets.get(session, name)
-        if not registry.describe(target.uri).capabilities.can_adopt:
+        if not description_of(target).capabilities.can_adopt:
             raise NotSupportedByTarget.one("name", "this kind of target has nothing to adopt", "create it instead")
         return submit.adopt(session, target, rules_of(target), body.name, body.labels, asking.asked())
 
     return await take(asking, act)
 
 
-def _view(session: Session, row: Target) -> dict[str, Any]:
-    description = registry.describe(row.uri)
-    workers = sum(row.requires in worker.offers for worker in presence.live_workers(session))
-    return views.target(
-        row,
-        scheme=description.scheme,
-        title=description.title,
-        capabilities=vars(description.capabilities),
-        workers=workers,
-    )
+def checked(uri: str, settings: Mapping[str, Any]) -> str:
+    """What a worker must offer for such a target. Raises UnknownTargetKind, InvalidSettings."""
+    try:
+        description, requires = registry.describe(uri), registry.requirement(uri)
+    except (registry.UnknownScheme, ValueError) as error:
+        kinds = ", ".join(registry.schemes())
+        raise UnknownTargetKind.one(
+            "uri", f"{uri[:200]!r} names no kind of target", f"The kinds are: {kinds}."
+        ) from error
+    if not isinstance(settings.get("require_if_match", False), bool):
+        raise InvalidSettings.one("settings.require_if_match", "is no boolean", "Give true or false.")
+    try:
+        description.settings_model.model_validate(targets.adapter_settings(settings))
+    except ValidationError as error:
+        faults = [
+            FieldError(path_of(("settings", *fault["loc"])), fault["msg"], InvalidSettings.remedy)
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise InvalidSettings(f"{faults[0].field}: {faults[0].message}", faults) from error
+    return requires
+
+
+def _view(row: Target, live: Sequence[Worker]) -> dict[str, Any]:
+    try:
+        description = registry.describe(row.uri)
+    except registry.UnknownScheme as error:
+        # the package that brought this kind was removed; what it served stays on record
+        kind: dict[str, Any] = {"scheme": row.uri.split(":")[0], "title": str(error), "capabilities": {}}
+    else:
+        kind = {
+            "scheme": description.scheme,
+            "title": description.title,
+            "capabilities": asdict(description.capabilities),
+        }
+    return views.target(row, **kind, workers=sum(row.requires in worker.offers for worker in live))
 
 
 def _ask(name: str) -> float:
@@ -160,4 +185,4 @@ def _answered(name: str, asked_at: float) -> dict[str, Any] | None:
         target = targets.get(session, name)
         if target.checked_at is None or target.checked is None or target.checked_at < asked_at:
             return None
-        return {**target.checked, "checked_at": to_datetime(target.checked_at).isoformat()}
+        return {**target.checked, "checked_at": views.time_of(target.checked_at)}

@@ -8,6 +8,7 @@ contents that the platform put into effect more than once (duplicated).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -102,10 +103,8 @@ def _body(number: int) -> dict[str, Any]:
 
 def _kill(pids: list[int], chance: random.Random) -> None:
     if pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(pids), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     time.sleep(PAUSE_SECONDS)
 
 

@@ -29,8 +29,11 @@ def _postgresql(element: now, compiler: Any, **kw: Any) -> str:
 
 
 def instant(session: Session) -> float:
-    """The database's present time as a number, for a row that is read again after the transaction."""
-    return session.scalars(select(now())).one()
+    """The database's time when this transaction first asked, as a number; the same for all that it records."""
+    at: float | None = session.info.get("instant")
+    if at is None:
+        at = session.info["instant"] = session.scalars(select(now())).one()
+    return at
 
 
 def to_datetime(seconds: float) -> datetime:

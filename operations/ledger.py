@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, exists, select, update
+from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.orm import Session, raiseload
 
 from operations import checks, observing
@@ -76,12 +76,17 @@ def note(session: Session, operation: Operation, message: str, *, by: str) -> No
 
 def lock_deployment(session: Session, deployment_id: str) -> Deployment:
     """The deployment's row, locked until the transaction ends and as it is now."""
-    return session.execute(
-        select(Deployment)
-        .where(Deployment.id == deployment_id)
-        .with_for_update(of=Deployment)
-        .execution_options(populate_existing=True)
-    ).scalar_one()
+    deployment = lock_one(session, Deployment.id == deployment_id)
+    if deployment is None:
+        raise LookupError(deployment_id)
+    return deployment
+
+
+def lock_one(session: Session, *which: ColumnElement[bool]) -> Deployment | None:
+    """The one deployment that ``which`` names, locked until the transaction ends and as it is now."""
+    return session.scalars(
+        select(Deployment).where(*which).with_for_update(of=Deployment).execution_options(populate_existing=True)
+    ).one_or_none()
 
 
 def claim(

@@ -93,6 +93,7 @@ class Deployment(Base):
     route: Mapped[Document | None]
     observed: Mapped[Document] = mapped_column(default=dict)
     observed_at: Mapped[float | None]
+    fence_floor: Mapped[int] = mapped_column(default=0)
     contested_until: Mapped[float | None]
     created_at: Mapped[float] = mapped_column(default=now())
     updated_at: Mapped[float] = mapped_column(default=now())

@@ -320,7 +320,7 @@ class DatabaseUnavailable(Refused):
 class Unexpected(Refused):
     """A defect of the service; the log has it under the instance of this problem."""
 
-    slug, status, title = "unexpected", 500, "The service failed"
+    slug, status, title = "internal-error", 500, "The service failed"
     remedy = "Send the same request again; if it fails again, report the instance to the operator."
 
 

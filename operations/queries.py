@@ -115,6 +115,21 @@ def events(session: Session, operation_id: str, after: int = 0) -> Sequence[Even
     ).all()
 
 
+def event_page(session: Session, operation_id: str, page_size: int, page_token: str | None = None) -> Page:
+    """An operation's events, in order."""
+    filters = {"of": "events", "operation": operation_id}
+    after = 0 if page_token is None else _read_token(page_token, filters, int)[0]
+    rows = session.scalars(
+        select(Event)
+        .where(Event.operation_id == operation_id, Event.number > after)
+        .order_by(Event.number)
+        .limit(page_size + 1)
+    ).all()
+    more = len(rows) > page_size
+    rows = rows[:page_size]
+    return Page(rows, _make_token(filters, rows[-1].number) if more else None)
+
+
 def all_targets(session: Session, page_size: int, page_token: str | None = None) -> Page:
     """The targets, the oldest first."""
     return _page(session, select(Target), Target, {"of": "targets"}, page_size, page_token)
@@ -153,30 +168,35 @@ def _page(
 ) -> Page:
     key = tuple_(entity.created_at, entity.id)
     if page_token is not None:
-        after = _read_token(page_token, filters)
+        after = _read_token(page_token, filters, float, str)
         query = query.where(key < tuple_(*after) if newest_first else key > tuple_(*after))
     order = (entity.created_at.desc(), entity.id.desc()) if newest_first else (entity.created_at, entity.id)
     rows = session.scalars(query.order_by(*order).limit(page_size + 1)).unique().all()
     more = len(rows) > page_size
     rows = rows[:page_size]
-    return Page(rows, _make_token(rows[-1], filters) if more else None)
+    return Page(rows, _make_token(filters, rows[-1].created_at, rows[-1].id) if more else None)
 
 
-def _make_token(row: Any, filters: Mapping[str, Any]) -> str:
-    document = json.dumps([_digest(filters), row.created_at, row.id])
+def _make_token(filters: Mapping[str, Any], *key: float | str) -> str:
+    document = json.dumps([_digest(filters), *key])
     return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
 
-def _read_token(token: str, filters: Mapping[str, Any]) -> tuple[float, str]:
+def _read_token(token: str, filters: Mapping[str, Any], *kinds: type) -> tuple[Any, ...]:
     refused = InvalidPageToken.one("page_token", "was not given out for this list", InvalidPageToken.remedy)
     try:
-        digest, created_at, identity = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        digest, *key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise refused from None
-    sound = isinstance(created_at, float) and isinstance(identity, str) and "\0" not in identity
-    if digest != _digest(filters) or not sound:
+    if digest != _digest(filters) or [type(part) for part in key] != list(kinds) or not all(map(_storable, key)):
         raise refused
-    return created_at, identity
+    return tuple(key)
+
+
+def _storable(part: float | str) -> bool:
+    if isinstance(part, str):
+        return part.isascii() and part.isprintable()
+    return abs(part) < (2**31 if isinstance(part, int) else 2**53)
 
 
 def _digest(filters: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from operations import ledger, specs
 from operations.clock import instant
-from operations.models import Deployment, Operation, Revision, Target
+from operations.ids import new_id
+from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.problems import (
     Busy,
     DeploymentExists,
@@ -263,71 +264,80 @@ def _record(
 ) -> Accepted:
     if at.unfinished and asked.on_conflict == "refuse":
         raise Busy(f"operation {at.unfinished[0].id} of this deployment is {at.unfinished[0].state}")
-    session.flush()
-    unfinished = tip(session, deployment).unfinished
+    # some may have been cancelled to make way
+    unfinished = [operation for operation in at.unfinished if operation.finished_at is None]
     if len(unfinished) >= settings().queue_size:
         raise QueueFull(f"{len(unfinished)} operations wait already", retry_after=10.0)
-    deadline = asked.deadline_seconds or (rules.deadline_seconds if rules else None)
+    now = instant(session)
     deployment.last_seq += 1
     deployment.generation += 1
-    deployment.updated_at = instant(session)
+    deployment.updated_at = now
+    deadline = asked.deadline_seconds or (rules.deadline_seconds if rules else None)
     operation = Operation(
-        deployment_id=deployment.id,
+        id=new_id(),
+        deployment=deployment,
         target_id=deployment.target_id,
         seq=deployment.last_seq,
         kind=kind,
         state=State.QUEUED,
-        due_at=None if unfinished else deployment.updated_at,
+        due_at=None if unfinished else now,
         fence=deployment.fence,
-        desired_id=desired.id if desired else None,
+        desired=desired,
+        origin=None,
         base_id=base.id if base else None,
         relative=base is not None,
         deadline_seconds=deadline or (retry_of.deadline_seconds if retry_of else None),
         retry_of=retry_of.id if retry_of else None,
         principal=asked.principal,
         request_id=asked.request_id,
-        created_at=deployment.updated_at,
-        updated_at=deployment.updated_at,
-        last_event=0,
-        leftovers=[],
-        message="",
-        attempts=0,
+        created_at=now,
+        updated_at=now,
+        last_event=1,
     )
     session.add(operation)
     session.flush()
-    ledger.note(session, operation, "submitted", by=asked.principal)
+    submitted = Event(
+        operation_id=operation.id, number=1, at=now, state=State.QUEUED, message="submitted", by=asked.principal
+    )
+    session.add(submitted)
     session.flush()
-    session.refresh(operation)
     return Accepted(deployment, operation)
 
 
 def _revision(session: Session, deployment: Deployment, spec: Document) -> Revision:
     deployment.last_revision += 1
-    revision = Revision(deployment_id=deployment.id, number=deployment.last_revision, spec=spec)
+    revision = Revision(
+        id=new_id(),
+        deployment_id=deployment.id,
+        number=deployment.last_revision,
+        spec=spec,
+        created_at=instant(session),
+    )
     session.add(revision)
-    session.flush()
     return revision
 
 
 def _lock(session: Session, target: Target, name: str) -> Deployment:
     """The deployment's row, made if it was never there, locked."""
-    of_name = select(Deployment.id).where(Deployment.target_id == target.id, Deployment.name == name)
-    identity = session.scalar(of_name)
-    if identity is None:
-        try:
-            with session.begin_nested():
-                session.add(Deployment(target_id=target.id, name=name))
-        except IntegrityError:
-            pass  # another request made it at the same moment; both go on with that row
-        identity = session.scalars(of_name).one()
-    return ledger.lock_deployment(session, identity)
+    of_name = (Deployment.target_id == target.id, Deployment.name == name)
+    deployment = ledger.lock_one(session, *of_name)
+    if deployment is not None:
+        return deployment
+    try:
+        with session.begin_nested():
+            session.add(Deployment(target_id=target.id, name=name))
+    except IntegrityError:
+        pass  # another request made it at the same moment; both go on with that row
+    deployment = ledger.lock_one(session, *of_name)
+    assert deployment is not None  # noqa: S101  # rows of deployments are never removed
+    return deployment
 
 
 def _find(session: Session, target: Target, name: str) -> Deployment:
-    identity = session.scalar(select(Deployment.id).where(Deployment.target_id == target.id, Deployment.name == name))
-    if identity is None:
+    deployment = ledger.lock_one(session, Deployment.target_id == target.id, Deployment.name == name)
+    if deployment is None:
         raise DeploymentNotFound(f"there is no {target.name}/{name}")
-    return ledger.lock_deployment(session, identity)
+    return deployment
 
 
 def _existing(

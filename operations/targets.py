@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from operations.models import Deployment, Target
 from operations.problems import InvalidField, TargetInUse, UnknownTarget
 
-Document = dict[str, object]
+Document = dict[str, Any]
+
+OUR_SETTINGS = frozenset({"require_if_match"})
+"""Settings that any target takes and that are not for its adapter."""
 
 
 def get(session: Session, name: str) -> Target:
@@ -50,6 +56,11 @@ def remove(session: Session, name: str) -> None:
     if _used(session, target):
         raise TargetInUse(f"the target {name} has, or had, deployments whose history it keeps")
     session.execute(delete(Target).where(Target.id == target.id))
+
+
+def adapter_settings(settings: Mapping[str, Any]) -> Document:
+    """The part of a target's settings that its adapter knows."""
+    return {key: value for key, value in settings.items() if key not in OUR_SETTINGS}
 
 
 def _used(session: Session, target: Target) -> bool:

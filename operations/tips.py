@@ -22,15 +22,23 @@ class Tip:
 
 def tip(session: Session, deployment: Deployment) -> Tip:
     """The tip as the records stand in this transaction."""
-    unfinished = (
-        session.scalars(
-            select(Operation)
-            .where(Operation.deployment_id == deployment.id, Operation.finished_at.is_(None))
-            .order_by(Operation.seq)
-        )
-        .unique()
-        .all()
+    return tips(session, [deployment])[0]
+
+
+def tips(session: Session, deployments: Sequence[Deployment]) -> list[Tip]:
+    """The tips of these deployments, in one query."""
+    unfinished: dict[str, list[Operation]] = {deployment.id: [] for deployment in deployments}
+    rows = session.scalars(
+        select(Operation)
+        .where(Operation.deployment_id.in_(unfinished), Operation.finished_at.is_(None))
+        .order_by(Operation.seq)
     )
+    for operation in rows.unique():
+        unfinished[operation.deployment_id].append(operation)
+    return [_tip(deployment, unfinished[deployment.id]) for deployment in deployments]
+
+
+def _tip(deployment: Deployment, unfinished: Sequence[Operation]) -> Tip:
     # what is being cancelled or undone will leave the deployment as it was
     coming = [o for o in unfinished if o.cancelled_by is None and o.state != State.UNDOING]
     return Tip(coming[-1].desired if coming else deployment.current, unfinished)

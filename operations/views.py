@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -9,31 +10,19 @@ from sqlalchemy.orm import Session
 from operations.clock import to_datetime
 from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.states import FINAL, Kind
-from operations.tips import Tip, tip
+from operations.tips import Tip, tips
 
 Document = dict[str, Any]
 
 
 def deployment(session: Session, row: Deployment) -> Document:
     """A deployment with its current revision, its tip and what is under way."""
-    at = tip(session, row)
-    first = at.unfinished[0] if at.unfinished else None
-    return {
-        "target": row.target.name,
-        "name": row.name,
-        "id": row.id,
-        "generation": row.generation,
-        "labels": row.labels,
-        "status": status(row, at),
-        "current": revision(row.current) if row.current else None,
-        "tip": revision(at.revision) if at.revision else None,
-        "operation": first.id if first else None,
-        "unfinished": len(at.unfinished),
-        "observed": row.observed,
-        "observed_at": _time(row.observed_at),
-        "created_at": _time(row.created_at),
-        "updated_at": _time(row.updated_at),
-    }
+    return deployments(session, [row])[0]
+
+
+def deployments(session: Session, rows: Sequence[Deployment]) -> list[Document]:
+    """Deployments, with one query for what is under way for all of them."""
+    return [_deployment(row, at) for row, at in zip(rows, tips(session, rows), strict=True)]
 
 
 def status(row: Deployment, at: Tip) -> str:
@@ -52,8 +41,8 @@ def revision(row: Revision) -> Document:
         "number": row.number,
         "variants": [{**variant, "resolved_uri": resolved.get(variant["name"])} for variant in row.spec["variants"]],
         "traffic": row.spec["traffic"],
-        "created_at": _time(row.created_at),
-        "landed_at": _time(row.landed_at),
+        "created_at": time_of(row.created_at),
+        "landed_at": time_of(row.landed_at),
     }
 
 
@@ -70,18 +59,18 @@ def operation(row: Operation) -> Document:
         "revision": row.desired.number if row.desired else None,
         "from_revision": row.origin.number if row.origin else None,
         "attempts": row.attempts,
-        "not_before": _time(row.not_before),
+        "not_before": time_of(row.not_before),
         "waits_for": row.waits_for,
         "error": row.error,
         "leftovers": row.leftovers,
         "deadline_seconds": row.deadline_seconds,
-        "deadline_at": _time(row.deadline_at),
+        "deadline_at": time_of(row.deadline_at),
         "cancelled_by": row.cancelled_by,
         "retry_of": row.retry_of,
-        "created_at": _time(row.created_at),
-        "started_at": _time(row.started_at),
-        "updated_at": _time(row.updated_at),
-        "finished_at": _time(row.finished_at),
+        "created_at": time_of(row.created_at),
+        "started_at": time_of(row.started_at),
+        "updated_at": time_of(row.updated_at),
+        "finished_at": time_of(row.finished_at),
         "final": row.state in FINAL,
     }
 
@@ -90,7 +79,7 @@ def event(row: Event) -> Document:
     """One line of an operation's history."""
     return {
         "number": row.number,
-        "at": _time(row.at),
+        "at": time_of(row.at),
         "state": row.state.value,
         "message": row.message,
         "by": row.by,
@@ -108,9 +97,30 @@ def target(row: Target, *, scheme: str, title: str, capabilities: Document, work
         "settings": row.settings,
         "limits": row.limits,
         "workers": workers,
-        "created_at": _time(row.created_at),
+        "created_at": time_of(row.created_at),
     }
 
 
-def _time(seconds: float | None) -> str | None:
+def time_of(seconds: float | None) -> str | None:
+    """An instant of the database as RFC 3339 in UTC."""
     return None if seconds is None else to_datetime(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _deployment(row: Deployment, at: Tip) -> Document:
+    first = at.unfinished[0] if at.unfinished else None
+    return {
+        "target": row.target.name,
+        "name": row.name,
+        "id": row.id,
+        "generation": row.generation,
+        "labels": row.labels,
+        "status": status(row, at),
+        "current": revision(row.current) if row.current else None,
+        "tip": revision(at.revision) if at.revision else None,
+        "operation": first.id if first else None,
+        "unfinished": len(at.unfinished),
+        "observed": row.observed,
+        "observed_at": time_of(row.observed_at),
+        "created_at": time_of(row.created_at),
+        "updated_at": time_of(row.updated_at),
+    }

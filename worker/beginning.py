@@ -11,7 +11,7 @@ from operations import ledger
 from operations.clock import instant
 from operations.ledger import Claim
 from operations.models import Operation, Revision
-from operations.states import Kind, State
+from operations.states import Kind, Lane, State
 from worker.outcomes import Outcomes, problem
 from worker.places import Opened
 from worker.recorder import Recorder, note_failure
@@ -30,11 +30,13 @@ class Beginning:
     def contest(self, claim: Claim, share: list[Operation], opened: Opened) -> list[Operation]:
         """Mark what was taken over: a call of the lost worker may still land. Returns what need not wait for that."""
         timeout = opened.place.call_timeout_seconds
-        if opened.description.capabilities.has_preconditions:
-            return share
+        compares = opened.description.capabilities.has_preconditions
 
         def mark(session: Session, operation: Operation) -> None:
-            operation.deployment.contested_until = claim.at + timeout
+            if compares:
+                operation.deployment.fence_floor = operation.fence
+            else:
+                operation.deployment.contested_until = claim.at + timeout
             ledger.note(session, operation, "taken over from a worker that fell silent", by=self._worker)
 
         def wait(session: Session, operation: Operation) -> None:
@@ -42,9 +44,11 @@ class Beginning:
             reason = "calls of a lost worker that may still be under way"
             self._outcomes.postponed(session, operation, wait=max(0.0, until - claim.at), reason=reason)
 
-        taken = [o for o in share if o.id in claim.taken_over and o.writes]
+        # a node that only looks had no write under way
+        taken = [o for o in share if o.id in claim.taken_over and o.writes and o.lane != Lane.LOOK]
         if taken:
-            self._recorder.record_all(claim, taken, mark)
+            marked = {o.id: o for o in self._recorder.record_all(claim, taken, mark)}
+            share = [marked.get(o.id, o) for o in share if o.id in marked or o not in taken]
         contested = [o for o in share if o.state == State.QUEUED and (o.deployment.contested_until or 0.0) > claim.at]
         if contested:
             self._recorder.record_all(claim, contested, wait)

@@ -183,7 +183,7 @@ class Engine:
         if seen.needs_write:
             return None
         try:
-            return opened.adapter.step(operation.handle or {}, seen, _toward(operation), Fence(operation.fence))
+            return opened.adapter.step(operation.handle or {}, seen, _toward(operation), _fence(operation))
         except Exception as error:
             note_failure(error, operation)
             return error
@@ -223,9 +223,7 @@ class Engine:
                 if not self._may_write(claim, operation, opened, seen):
                     return
                 try:
-                    result = opened.adapter.step(
-                        operation.handle or {}, seen, _toward(operation), Fence(operation.fence)
-                    )
+                    result = opened.adapter.step(operation.handle or {}, seen, _toward(operation), _fence(operation))
                 except Exception as error:
                     note_failure(error, operation)
                     result = error
@@ -260,11 +258,16 @@ class Engine:
                     operation,
                     claim.token,
                     lease_seconds=self._settings.lease_seconds,
-                    writes=seen.needs_write,
+                    # a look does not know that the direction has turned since
+                    writes=seen.needs_write or operation.state == State.UNDOING,
                 )
         if wait:
             self._recorder.tell([operation])
         return not wait
+
+
+def _fence(operation: Operation) -> Fence:
+    return Fence(operation.fence, operation.deployment.fence_floor)
 
 
 def _toward(operation: Operation) -> Toward:

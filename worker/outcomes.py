@@ -151,12 +151,13 @@ class Outcomes:
     def _undone(self, session: Session, operation: Operation, progress: Progress, keep_lease: bool) -> bool:
         if progress.outcome == "again":
             return self._again(session, operation, progress, keep_lease)
-        operation.leftovers = [*operation.leftovers, *map(_leftover, progress.leftovers)]
         if progress.outcome == "landed":
             self._landed(session, operation, progress)
             operation.error = None
             self._succeed(session, operation, progress.leftovers)
-        elif progress.outcome == "done" and operation.error is None:
+            return False
+        operation.leftovers = [*operation.leftovers, *map(_leftover, progress.leftovers)]
+        if progress.outcome == "done" and operation.error is None:
             ledger.move(session, operation, State.CANCELLED, message="taken back", by=self._worker)
         elif progress.outcome == "done":
             ledger.move(session, operation, State.FAILED, message="taken back", by=self._worker)

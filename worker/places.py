@@ -10,6 +10,7 @@ from adapters.contract import Adapter, Place
 from adapters.description import Description, Limits
 from operations.models import Target
 from operations.settings import Settings
+from operations.targets import adapter_settings
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Places:
             uri=target.uri,
             installation=self._settings.installation,
             folder=str(self._settings.folder.absolute()),
-            settings=target.settings,
+            settings=adapter_settings(target.settings),
             credentials=target.credentials,
             call_timeout_seconds=self._settings.call_timeout_seconds,
         )

@@ -1,0 +1,1 @@
+"""In-house platforms that speak the long-running-operation contract over HTTP."""

@@ -17,6 +17,7 @@ from adapters.contract import (
     JSON,
     AdapterError,
     Change,
+    Conflict,
     Fence,
     Handle,
     Observed,
@@ -32,7 +33,7 @@ from adapters.contract import (
 from adapters.local.describe import DESCRIPTION, LocalConfig, LocalSettings
 from adapters.local.interpreter import Interpreter
 from adapters.local.model_uris import fix
-from adapters.local.record import Record, records, root_of
+from adapters.local.record import Found, Record, conflict, everything, root_of
 from adapters.local.rollout import Effect, Pace, decide
 from adapters.local.servers import Server, answering
 
@@ -71,7 +72,10 @@ class LocalAdapter:
         return fix(spec, self._interpreter, self._place.call_timeout_seconds)
 
     def plan(self, change: Change) -> Handle:
-        """A server's name comes from whose it is and all that it serves, so the same variant keeps its server."""
+        """A server's name comes from whose it is and all that it serves, so the same variant keeps its server.
+
+        ``change`` tells this change's traces on the machine from those of the one before it that asked for the same.
+        """
         desired = change.desired
         variants = desired.variants if desired else ()
         configs = {v.name: LocalConfig.model_validate(v.config) for v in variants}
@@ -83,9 +87,9 @@ class LocalAdapter:
             "desired": desired.to_json() if desired else None,
             "configs": {name: config.model_dump(mode="json") for name, config in configs.items()},
             "servers": servers,
-            "content": _digest(servers, traffic) if desired else None,
+            "content": _digest([_content(v, configs[v.name]) for v in variants], traffic) if desired else None,
+            "change": _digest(change.placed.get("change"), desired.to_json() if desired else None),
             "toward": "forward",
-            "started": [],
             "published": False,
             "drained_at": None,
             "terminated": {},
@@ -94,56 +98,46 @@ class LocalAdapter:
 
     def look_many(self, handles: Mapping[str, Handle]) -> Mapping[str, Seen | AdapterError]:
         """Reads the folders, then asks the servers that are being waited for, all at once."""
-        found: dict[str, JSON | AdapterError] = {}
-        for key, handle in handles.items():
-            try:
-                found[key] = self._facts(handle)
-            except AdapterError as error:
-                found[key] = error
-        ready = answering(
-            self._client,
-            [
-                url
-                for key, facts in found.items()
-                if not isinstance(facts, AdapterError)
-                for url in _awaited(handles[key], facts)
-            ],
-        )
-        return {
-            key: facts if isinstance(facts, AdapterError) else self._seen(handles[key], facts, ready)
-            for key, facts in found.items()
-        }
+        there = everything(self._root) if handles else []
+        found = {key: self._facts(handle, there) for key, handle in handles.items()}
+        ready = answering(self._client, [url for key, facts in found.items() for url in _awaited(handles[key], facts)])
+        return {key: self._seen(handles[key], facts, ready) for key, facts in found.items()}
 
     def step(self, handle: Handle, seen: Seen, toward: Toward, fence: Fence) -> Progress:
         """One decision of ``rollout`` and its effect, under the deployment's lock and fence on this machine."""
-        decision = decide(handle, seen.facts, toward, self._pace)
-        if decision.effect is not None:
-            record = self._record(handle)
-            with record.writing(fence.number, self._place.call_timeout_seconds):
+        decision = decide(handle, seen.facts, toward, self._pace, time.time())
+        record = self._record(handle)
+        with record.writing(fence.number, self._place.call_timeout_seconds):
+            if decision.effect is not None:
                 record.serves()
                 self._perform(decision.effect, record, decision.progress)
         return decision.progress
 
     def observe_all(self) -> Iterable[Observed]:
-        """Reads every folder of the target and asks every server for an answer."""
-        found = list(records(self._root))
-        states = {server.folder: server.look() for _, _, servers in found for server in servers}
+        """Reads every folder of the target and asks every server for an answer.
+
+        ``detail["placed"]`` is what ``plan`` needs of the last handle, for who has none.
+        """
+        there = everything(self._root)
+        states = {server.folder: server.look() for found in there for server in found.servers}
         alive = [state["url"] for state in states.values() if state["state"] == "starting"]
         ready = answering(self._client, alive)
-        for uid, serves, servers in found:
-            up = {server.id for server in servers if states[server.folder].get("url") in ready}
-            marks = serves or next((wanted for server in servers if (wanted := server.wanted())), None)
-            if marks is None:
-                continue
-            ours = marks["installation"] == self._place.installation
+        for found in there:
+            serves = found.serves
+            up = {server.id for server in found.servers if states[server.folder].get("url") in ready}
+            shown = {server.id: states[server.folder] for server in found.servers}
             yield Observed(
-                name=marks["name"],
-                uid=uid if ours else None,
+                name=found.name,
+                uid=found.uid if found.installation == self._place.installation else None,
                 status=_status(serves, up),
                 spec=Spec.from_json(serves["spec"]) if serves else None,
                 content=serves["content"] if serves else None,
                 route=serves["route"] if serves else None,
-                detail={"servers": {server.id: states[server.folder] for server in servers}, "answering": sorted(up)},
+                detail={
+                    "servers": shown,
+                    "answering": sorted(up),
+                    "placed": {"change": serves["change"]} if serves else {},
+                },
             )
 
     def check(self) -> str:
@@ -151,7 +145,7 @@ class LocalAdapter:
         ran = self._interpreter.run("resolve.py", "--check", timeout=self._place.call_timeout_seconds)
         if ran.returncode != 0:
             raise Temporary(f"MLflow does not answer: {ran.last_words()}")
-        servers = [server for _, _, group in records(self._root) for server in group]
+        servers = [server for found in everything(self._root) for server in found.servers]
         up = sum(server.look()["state"] == "starting" for server in servers)
         return f"{socket.gethostname()}: {ran.stdout.strip()}; {up} servers of models running"
 
@@ -171,14 +165,15 @@ class LocalAdapter:
     def _record(self, handle: Handle) -> Record:
         return Record(self._root, handle["uid"], self._place.installation)
 
-    def _facts(self, handle: Handle) -> JSON:
+    def _facts(self, handle: Handle, there: list[Found]) -> JSON:
         record = self._record(handle)
-        return {
-            "at": time.time(),
-            "folder": record.folder.is_dir(),
-            "serves": record.serves(),
-            "servers": {server.id: server.look() for server in record.servers()},
-        }
+        why = conflict(there, self._place.installation, handle["uid"], handle["name"])
+        try:
+            serves = record.serves()
+        except Conflict:
+            return {"conflict": why, "folder": False, "serves": None, "servers": {}}
+        servers = {server.id: server.look() for server in record.servers()}
+        return {"conflict": why, "folder": record.folder.is_dir(), "serves": serves, "servers": servers}
 
     def _seen(self, handle: Handle, facts: JSON, ready: set[str]) -> Seen:
         record = self._record(handle)
@@ -191,7 +186,10 @@ class LocalAdapter:
             else:
                 servers[server] = state
         facts = {**facts, "servers": servers}
-        decision = decide(handle, facts, handle["toward"], self._pace)
+        try:
+            decision = decide(handle, facts, handle["toward"], self._pace, time.time())
+        except Conflict as conflicting:
+            return Seen(facts, conflicting.message, needs_write=False)
         return Seen(facts, decision.progress.message, needs_write=decision.effect is not None)
 
     def _perform(self, effect: Effect, record: Record, progress: Progress) -> None:
@@ -200,6 +198,8 @@ class LocalAdapter:
                 self._start(record, progress.handle, effect.on)
             case "publish":
                 record.publish(_published(progress))
+            case "restore":
+                record.restore(progress.handle["change"])
             case "withdraw":
                 record.withdraw()
             case "terminate":
@@ -221,6 +221,7 @@ class LocalAdapter:
             "uid": handle["uid"],
             "name": handle["name"],
             "variant": variant,
+            "change": handle["change"],
             "model_uri": model_uri,
             "config": handle["configs"][variant],
             "app": self._app,
@@ -234,6 +235,7 @@ def _published(progress: Progress) -> JSON:
     return {
         "uid": handle["uid"],
         "name": handle["name"],
+        "change": handle["change"],
         "spec": handle["desired"],
         "content": handle["content"],
         "servers": handle["servers"],
@@ -258,15 +260,12 @@ def _status(serves: JSON | None, up: set[str]) -> str:
 
 
 def _server_id(change: Change, variant: Variant, config: LocalConfig) -> str:
-    content = _digest(
-        change.installation,
-        change.uid,
-        variant.name,
-        variant.model_uri,
-        variant.flavor,
-        config.model_dump(mode="json", exclude_defaults=True),
-    )
-    return f"{variant.name}-{content}"
+    return f"{variant.name}-{_digest(change.installation, change.uid, _content(variant, config))}"
+
+
+def _content(variant: Variant, config: LocalConfig) -> list[object]:
+    """Without defaults, so that a key which a later version brings does not make every server another one."""
+    return [variant.name, variant.model_uri, variant.flavor, config.model_dump(mode="json", exclude_defaults=True)]
 
 
 def _digest(*parts: object) -> str:

@@ -66,7 +66,8 @@ def serve(folder: Path, report: int) -> None:
     wanted = read_json(folder / SERVER) or {}
     listener, url = _bind(wanted["bind"])
     process = psutil.Process()
-    write_json(folder / STATE, {"pid": process.pid, "since_boot": since_boot(process), "url": url, "at": time.time()})
+    started = {"pid": process.pid, "since_boot": since_boot(process), "at": time.time()}
+    write_json(folder / STATE, {**started, "url": url, "change": wanted["change"]})
     os.write(report, b"started")
     os.close(report)
 

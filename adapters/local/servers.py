@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +70,12 @@ class Server:
             raise Temporary(f"server {self.id} could not be launched: {self.tail(20)}")
 
     def look(self) -> JSON:
-        """State without asking the server, its address, and the seconds since it was launched. Never waits."""
+        """State without asking the server, its address, and when it was launched. Never waits."""
         state = read_json(self.folder / STATE)
         if state is None:
             return {"state": "absent"}
         found: State = "starting" if running(state) else "dead"
-        return {"state": found, "url": state["url"], "age": time.time() - state["at"], "pid": state["pid"]}
+        return {"state": found, "url": state["url"], "at": state["at"], "change": state["change"], "pid": state["pid"]}
 
     def wanted(self) -> JSON | None:
         """What the server was started with, and whose it is."""

@@ -31,8 +31,9 @@ from adapters.local.adapter import SCORING_SERVER, LocalAdapter
 from adapters.local.invoke import invoke
 from adapters.local.stop import stop_all
 from tests.fakes import light_server
+from tests.models import REPOSITORY
 
-LIGHT_SERVER = "light_server:app"
+LIGHT_SERVER = "tests.fakes.light_server:app"
 DEADLINE_SECONDS = 60.0
 
 
@@ -43,9 +44,10 @@ class LocalTarget:
         self.folder = folder
         self.app = app
         settings = {"drain_seconds": 0.2, **settings}
-        self.place = Place("here", "local", "test", str(folder / "installation"), settings)
+        self.place = Place("here", "local", "test", str(folder / "installation"), settings, call_timeout_seconds=60)
         self.adapter = LocalAdapter(self.place, app)
         self.route: JSON | None = None
+        self.placed: Handle = {}
         self.fence = 1
 
     def spec(self, traffic: dict[str, int] | None = None, config: JSON | None = None, **variants: str) -> Spec:
@@ -53,7 +55,7 @@ class LocalTarget:
         if config is None:
             config = {}
         if self.app == LIGHT_SERVER:
-            path = {"PYTHONPATH": str(Path(light_server.__file__).parent)}
+            path = {"PYTHONPATH": str(REPOSITORY)}
             config = {**config, "env": {**config.get("env", {}), **path}}
         made = tuple(Variant(name, uri, None, config) for name, uri in variants.items())
         return self.adapter.resolve(Spec(made, traffic or {next(iter(variants)): 100}))
@@ -63,7 +65,7 @@ class LocalTarget:
         return light_server.model(self.folder / "models" / name, **{"answer": name, **behaviour})
 
     def change(self, desired: Spec | None, installation: str = "test") -> Change:
-        return Change(installation, "u-1", "d", None, desired, {})
+        return Change(installation, "u-1", "d", None, desired, self.placed)
 
     def plan(self, desired: Spec | None) -> Handle:
         return self.adapter.plan(self.change(desired))
@@ -79,6 +81,8 @@ class LocalTarget:
         progress = self.adapter.step(handle, self.look(handle), toward, Fence(self.fence))
         if progress.route is not None or progress.outcome in ("done", "landed"):
             self.route = progress.route
+        if progress.outcome == "done" and toward == "forward":
+            self.placed = progress.handle if handle["desired"] else {}
         return Progress(**{**vars(progress), "handle": json.loads(json.dumps(progress.handle))})
 
     def bring(

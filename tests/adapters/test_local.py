@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +161,7 @@ def test_taking_back_a_create_leaves_nothing(target: LocalTarget) -> None:
 def test_taking_back_what_was_never_begun_is_done(target: LocalTarget) -> None:
     handle = target.plan(target.spec(main=target.model("v1")))
 
-    assert target.step(handle, "back").outcome == "done"
+    assert target.bring(None, "back", handle).outcome == "done"
 
 
 def test_a_model_that_never_gets_ready_fails_at_its_time_limit(target: LocalTarget) -> None:
@@ -184,18 +186,44 @@ def test_a_switch_whose_answer_was_lost_is_found_before_the_old_is_stopped(targe
     assert len(processes_of(target.folder)) == 2
 
 
-def test_a_switch_whose_answer_was_lost_cannot_be_taken_back(target: LocalTarget) -> None:
+def test_a_switch_whose_answer_was_lost_is_taken_back(target: LocalTarget) -> None:
     target.bring(target.spec(main=target.model("v1")))
+    route = target.route
     v2 = target.spec(main=target.model("v2"))
     before = target.bring(v2, until=loading)
     target.bring(v2, handle=before.handle, until=lambda p: p.route is not None)
-    target.route = None
 
-    undone = target.step(before.handle, "back")
+    undone = target.bring(None, "back", before.handle)
+
+    assert (undone.outcome, target.route) == ("done", route)
+    assert target.answer() == "v1"
+    assert len(processes_of(target.folder)) == 1
+
+
+def test_a_switch_on_record_cannot_be_taken_back(target: LocalTarget) -> None:
+    target.bring(target.spec(main=target.model("v1")))
+    switched = target.bring(target.spec(main=target.model("v2")), until=lambda p: p.route is not None)
+
+    undone = target.bring(None, "back", switched.handle)
 
     assert undone.outcome == "landed"
     assert [leftover.kind for leftover in undone.leftovers] == ["server"]
     assert target.answer() == "v2"
+
+
+def test_a_restart_that_failed_is_tried_anew_by_the_next_operation(target: LocalTarget) -> None:
+    model = target.model("v1")
+    desired = target.spec(main=model)
+    target.bring(desired)
+    os.kill(next(iter(target.pids())), signal.SIGKILL)
+    target.model("v1", fail="disk on fire")
+    failed = target.bring(desired)
+    assert failed.outcome == "failed"
+    target.bring(None, "back", failed.handle)
+
+    again = target.step(target.plan(desired))
+
+    assert (again.outcome, again.message) == ("again", "starting the server of variant main")
 
 
 def test_the_next_operation_removes_what_was_left(target: LocalTarget) -> None:
@@ -221,7 +249,7 @@ def test_delete_leaves_nothing_and_is_done_twice(target: LocalTarget) -> None:
 def test_a_delete_that_has_not_begun_is_taken_back(target: LocalTarget) -> None:
     target.bring(target.spec(main=target.model("v1")))
 
-    assert target.step(target.plan(None), "back").outcome == "done"
+    assert target.bring(None, "back", target.plan(None)).outcome == "done"
     assert target.answer() == "v1"
 
 

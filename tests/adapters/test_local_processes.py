@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract import AdapterError, Conflict, Fence, Permanent, Progress, Temporary, Unreachable
+from adapters.contract import Conflict, Fence, Permanent, Progress, Seen, Temporary, Unreachable
 from adapters.local.adapter import LocalAdapter
 from adapters.local.launch import SERVER, STATE, read_json, write_json
 from tests.adapters.local_target import LIGHT_SERVER, LocalTarget, local_target, processes_of
@@ -64,7 +64,7 @@ def test_a_launch_that_was_cut_short_is_made_up_for(target: LocalTarget) -> None
     os.kill(next(iter(target.pids())), signal.SIGKILL)
     (server / STATE).unlink()
 
-    assert target.bring(desired, handle=target.plan(desired)).outcome == "done"
+    assert target.bring(desired, handle=progress.handle).outcome == "done"
 
 
 def test_a_server_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
@@ -151,24 +151,11 @@ def test_another_installations_deployment_is_a_conflict(target: LocalTarget) -> 
     handle = other.plan(target.change(desired, installation="other"))
 
     seen = other.look_many({"k": handle})["k"]
-    [observed] = other.observe_all()
+
+    assert isinstance(seen, Seen)
+    with pytest.raises(Conflict, match="installation test"):
+        other.step(handle, seen, "forward", Fence(1))
     other.close()
-
-    assert isinstance(seen, Conflict)
-    assert observed.uid is None
-
-
-def test_one_conflict_leaves_the_other_handles_their_answers(target: LocalTarget) -> None:
-    desired = target.spec(main=target.model("v1"))
-    target.bring(desired)
-    other = LocalAdapter(replace(target.place, installation="other"), LIGHT_SERVER)
-    theirs = other.plan(target.change(desired, installation="other"))
-    fresh = other.plan(replace(target.change(desired, installation="other"), uid="u-2"))
-
-    seen = other.look_many({"theirs": theirs, "fresh": fresh})
-    other.close()
-
-    assert {key: isinstance(value, AdapterError) for key, value in seen.items()} == {"theirs": True, "fresh": False}
 
 
 def test_a_servers_environment_holds_no_secret_of_ours(target: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,9 @@ def main() -> int:
 def report(kind: str, damage: Damage) -> None:
     """Print the counts of one run."""
     faults = ", ".join(f"{name} {count}" for name, count in sorted(damage.faults.items()))
-    print(f"{kind}: {damage.operations} operations, {damage.faults.total()} faults in {damage.seconds:.0f} s ({faults})")
+    print(
+        f"{kind}: {damage.operations} operations, {damage.faults.total()} faults in {damage.seconds:.0f} s ({faults})"
+    )
     for what in ("lost", "duplicated", "stuck", "left_behind", "wrong_end", "shown"):
         found = getattr(damage, what)
         print(f"  {what:12} {len(found)}  {'; '.join(map(str, found[:5]))}")

@@ -248,9 +248,7 @@ def test_if_match_guards_the_generation(db: Database) -> None:
     with pytest.raises(problems.StaleGeneration), db.write() as session:
         apply(session, "models:/iris/3", Asked("tests", if_match=tag))
     with pytest.raises(problems.PreconditionRequired), db.write() as session:
-        submit.apply(
-            session, rows.target(session), rules(require_if_match=True), "iris", rows.spec("m:/3"), None, ME
-        )
+        submit.apply(session, rows.target(session), rules(require_if_match=True), "iris", rows.spec("m:/3"), None, ME)
 
 
 def test_a_failure_moves_the_generation_because_the_tip_went_back(db: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -78,10 +79,8 @@ class Parts:
             self.signal(name, signal.SIGCONT)
             self.signal(name, signal.SIGTERM)
         for name in [name for name in self._running if name != "redis"]:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._running[name].wait(20)
-            except subprocess.TimeoutExpired:
-                pass
             self.kill(name)
         if "redis" in self._running:
             self.kill("redis")
@@ -107,10 +106,8 @@ class Parts:
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to the part's whole process group."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._running[name].pid, number)
-        except ProcessLookupError:
-            pass
 
     def kill(self, name: str) -> None:
         """SIGKILL the part and every process of it, and reap it."""

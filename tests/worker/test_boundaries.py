@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -77,7 +78,7 @@ class Case:
 
     def rolled_back(self) -> str:
         identity = self.update()
-        self.world.rolls_back = "out of capacity"
+        self.world.refuses = TWO
         return identity
 
     def cancelled(self) -> str:
@@ -96,7 +97,8 @@ CASES: list[tuple[Callable[[Case], str], State, dict | None, int]] = [
     (Case.update, State.SUCCEEDED, TWO, 2),
     (Case.traffic, State.SUCCEEDED, {**ONE, "traffic": {"main": 100, "other": 0}}, 2),
     (Case.delete, State.SUCCEEDED, None, 1),
-    (Case.rolled_back, State.FAILED, ONE, 2),
+    # its failure is forgotten when the worker dies before it was written down, so it may be asked for once more
+    (Case.rolled_back, State.FAILED, ONE, 3),
     (Case.cancelled, State.CANCELLED, ONE, 3),
 ]
 
@@ -124,7 +126,7 @@ def test_a_death_at_every_boundary_changes_nothing_in_the_end(
             assert operation.state == ends, (at, operation.error)
             assert (current.spec if current else None) == serves, at
         assert (world.things[name].serving if name in world.things else None) == serves, at
-        assert world.effects["put", name] == puts, at
+        assert puts - (ends == State.FAILED) <= world.effects["put", name] <= puts, at
         assert world.effects["delete", name] == (1 if serves is None else 0), at
         check_history(events)
         if not mortal.mortal.dead:
@@ -139,5 +141,5 @@ def check_history(events: list[Event] | object) -> None:
         assert event.number == number
         if not states or states[-1] != event.state:
             states.append(event.state)
-    assert all(after in ALLOWED[before] for before, after in zip(states, states[1:], strict=False))
+    assert all(after in ALLOWED[before] for before, after in itertools.pairwise(states))
     assert states[-1] in FINAL

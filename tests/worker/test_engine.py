@@ -362,9 +362,7 @@ def test_every_final_operation_has_no_lease_and_nothing_due(db: Database, engine
             assert operation.leased_by is None
 
 
-def test_one_that_waits_can_be_cancelled_while_another_is_under_way(
-    db: Database, engine: Engine, world: World
-) -> None:
+def test_one_that_waits_can_be_cancelled_while_another_is_under_way(db: Database, engine: Engine, world: World) -> None:
     created(db, engine)
     world.looks = 3
     submit(db, Kind.UPDATE, rows.spec("models:/iris/2"))

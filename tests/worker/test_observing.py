@@ -186,7 +186,7 @@ def _refuse_deletes(verb: str) -> None:
 def without_preconditions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     able = replace(describe.DESCRIPTION.capabilities, has_preconditions=False)
     monkeypatch.setattr(describe, "DESCRIPTION", replace(describe.DESCRIPTION, capabilities=able))
-    yield
+    return
 
 
 @pytest.mark.usefixtures("without_preconditions")

@@ -200,7 +200,7 @@ def machine(db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mach
         pass
 
     Bound.database = db
-    yield Bound
+    return Bound
 
 
 def test_any_order_of_anything(machine: type[Machine]) -> None:

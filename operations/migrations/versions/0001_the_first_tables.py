@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("route", DOCUMENT, nullable=True),
         sa.Column("observed", DOCUMENT, nullable=False),
         sa.Column("observed_at", sa.Double(), nullable=True),
+        sa.Column("fence_floor", sa.Integer(), nullable=False),
         sa.Column("contested_until", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),

@@ -43,6 +43,8 @@ class Memory:
     def step(self, handle: Handle, seen: Seen, toward: Toward, fence: Fence) -> Progress:
         wanted = handle["new"] if toward == "forward" else handle["old"]
         facts = seen.facts
+        if fence.floor > handle.get("fenced", 0) and not facts["foreign"] and not facts["under_way"]:
+            return self._write(handle, wanted, fence)
         if handle["adopt"]:
             if toward == "forward":
                 self.world.mark(handle["name"], handle["uid"])
@@ -101,7 +103,14 @@ class Memory:
             raise Temporary(str(error)) from error
         except KeyError as error:
             raise Conflict(f"{handle['name']} exists and is not ours") from error
-        return Progress({**handle, "begun": True}, "again", "switch", again_in=0.001, message="asked for", seen=None)
+        return Progress(
+            {**handle, "begun": True, "fenced": fence.number},
+            "again",
+            "switch",
+            again_in=0.001,
+            message="asked for",
+            seen=None,
+        )
 
 
 def open_adapter(place: Place) -> Memory:

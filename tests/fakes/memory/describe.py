@@ -3,6 +3,7 @@ from adapters.description import Capabilities, Description, Strict
 
 class Config(Strict):
     size: int = 1
+    share: float = 1.0
 
 
 class Settings(Strict):

@@ -1,6 +1,7 @@
 """Predictions of the memory target: they show what arrived, or do what the route says.
 
-Route: ``{"to": name, "status": 500, "body": "text", "raise": "words", "times_out": bool}``; all but ``to`` may be left out.
+Route: ``{"to": name, "status": 500, "body": "text", "raise": "words", "times_out": bool}``; only ``to``
+must be there.
 """
 
 from __future__ import annotations

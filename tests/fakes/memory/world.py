@@ -23,7 +23,8 @@ class Thing:
 
 @dataclass
 class World:
-    """``looks`` is how many looks a change takes; ``rolls_back`` fails the next change with these words; hooks run before and after each effect and may raise."""
+    """``looks`` is how many looks a change takes; ``rolls_back`` fails the next change with these
+    words, and a change to what it ``refuses`` fails always; hooks run before and after each effect and may raise."""
 
     looks: int = 1
     things: dict[str, Thing] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class World:
     before: Callable[[str, str], None] | None = None
     after: Callable[[str, str], None] | None = None
     rolls_back: str | None = None
+    refuses: dict[str, Any] | None = None
     stuck: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -45,6 +47,8 @@ class World:
             if fence < thing.fence:
                 raise PermissionError("stale fence")
             thing.fence = fence
+            if spec == (thing.coming or thing.serving) and not thing.failed:
+                return  # an equal request changes nothing but the fence
             thing.coming, thing.looks_left, thing.failed = spec, self.looks, None
             self.effects["put", name] += 1
 
@@ -77,7 +81,9 @@ class World:
         if thing.looks_left > 0:
             thing.looks_left -= 1
             return
-        if self.rolls_back:
+        if self.refuses is not None and thing.coming == self.refuses:
+            thing.coming, thing.failed = None, "it will not run this"
+        elif self.rolls_back:
             thing.coming, thing.failed, self.rolls_back = None, self.rolls_back, None
         else:
             thing.serving, thing.coming = thing.coming, None
