@@ -1,0 +1,1 @@
+"""Talks to targets: one folder for each kind, and the contract that all of them keep."""

@@ -92,12 +92,14 @@ class Spec:
 
     @classmethod
     def from_json(cls, document: JSON) -> Spec:
+        """The specification of this document."""
         return cls(
             variants=tuple(Variant(**variant) for variant in document["variants"]),
             traffic=dict(document["traffic"]),
         )
 
     def to_json(self) -> JSON:
+        """The document that ``from_json`` reads."""
         return {
             "variants": [
                 {"name": v.name, "model_uri": v.model_uri, "flavor": v.flavor, "config": v.config}
@@ -115,7 +117,8 @@ class Change:
     with which the last operation of this deployment ended, ``{}`` before the first. ``desired`` is None for a delete.
     A handle may list things that are still to be removed (``leftovers`` of the last operation): ``plan`` carries them
     over, so that the next change, or a reconcile to what already serves, removes them. With ``adopt`` a thing of this
-    name without an owner is not a conflict but is marked as ours; its ``desired`` is what it serves already, and its way back does nothing.
+    name without an owner is not a conflict but is marked as ours; its ``desired`` is what it serves already, and its
+    way back does nothing.
     ``uid`` is the same for the deployment's whole life and names its resources; ``installation`` marks them as ours.
     """
 

@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Description:
-    """One kind of target. Model texts and config keys come from ``config_model``, so that help cannot differ from checks.
+    """One kind of target. Help and checks both come from ``config_model``, so that they cannot differ.
 
     ``deadline_seconds`` counts from an operation's start; ``look_seconds`` is the time between two looks;
     ``extra`` is what ``pip install`` needs in brackets for a worker that serves it.

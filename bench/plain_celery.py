@@ -1,4 +1,4 @@
-"""The job as Celery's documentation would have it: a task that sends the request, then sleeps and looks until it serves.
+"""The job as Celery's documentation would have it: a task that asks, then sleeps and looks until it serves.
 
 Late acknowledgement, one message at a time, requeued when a worker is lost: the obvious settings for safety.
 """
