@@ -24,7 +24,7 @@ from adapters.contract import (
 )
 from adapters.http.describe import DESCRIPTION, HttpConfig, HttpSettings
 from adapters.http.platform import Accepted, Busy, Owner, Platform
-from adapters.http.rollout import Effect, accepted, asks_operation, decide
+from adapters.http.rollout import Effect, accepted, asks_operation, decide, raises_fence
 
 SINGLE_LOOKS = 3
 
@@ -57,8 +57,10 @@ class HttpAdapter:
             "previous": _goal(change.current),
             "content": _digest(change.desired.to_json()) if change.desired else None,
             "toward": "forward",
+            "adopt": change.adopt,
             "accepted": None,
             "busy": None,
+            "fenced": 0,
         }
 
     def look_many(self, handles: Mapping[str, Handle]) -> Mapping[str, Seen | AdapterError]:
@@ -75,6 +77,11 @@ class HttpAdapter:
     def step(self, handle: Handle, seen: Seen, toward: Toward, fence: Fence) -> Progress:
         """One PUT or one DELETE, which builds on the ETag that was seen and carries the fence."""
         decision = decide(handle, seen.facts, toward, self._look_seconds)
+        equal = raises_fence(handle, seen.facts, decision, fence.floor)
+        if equal is not None:
+            self._write(decision.progress.handle, equal, fence)
+            fenced = {**handle, "fenced": fence.number}
+            return Progress(fenced, "again", "switch", message="making late calls of a lost worker void")
         if decision.effect is None:
             return decision.progress
         handle = decision.progress.handle
@@ -87,7 +94,7 @@ class HttpAdapter:
             after = {**handle, "busy": decision.effect.base}
             wait = error.retry_in or self._look_seconds
             return Progress(after, "again", "switch", again_in=wait, message=error.message)
-        return self._after(handle, decision.effect, answer, toward)
+        return self._after({**handle, "fenced": fence.number}, decision.effect, answer, toward)
 
     def observe_all(self) -> Iterable[Observed]:
         """The platform's list, page by page; what is not ours comes without its uid."""
@@ -169,7 +176,8 @@ class HttpAdapter:
         }
         # the same content on the same base is the same request, whoever repeats it and whenever
         key = _digest([handle["installation"], handle["uid"], effect.base, effect.goal["content"]])
-        return self._platform.put(name, body, key=key, fence=fence.number, base=effect.base)
+        adopt = effect.verb == "adopt"
+        return self._platform.put(name, body, key=key, fence=fence.number, base=effect.base, adopt=adopt)
 
     def _after(self, handle: Handle, effect: Effect, answer: Accepted, toward: Toward) -> Progress:
         operation = answer.thing["operation"] if answer.thing else None

@@ -44,6 +44,6 @@ DESCRIPTION = Description(
     title="In-house platform over HTTP, http://host:port/base or https",
     config_model=HttpConfig,
     settings_model=HttpSettings,
-    capabilities=Capabilities(max_variants=10, can_split=True, can_pin=True, has_preconditions=True),
+    capabilities=Capabilities(max_variants=10, can_split=True, can_pin=True, has_preconditions=True, can_adopt=True),
     limits=Limits(parallel=64),
 )

@@ -19,6 +19,7 @@ from adapters.http.connection import auth_headers, base_of, open_client, path_of
 from adapters.http.describe import HttpSettings
 
 FENCE_HEADER = "Modelport-Fence"
+ADOPT_HEADER = "Modelport-Adopt"
 OWNER_HEADER = "Modelport-Owner"
 PAGE_SIZE = 1000
 QUOTED_LENGTH = 500
@@ -110,9 +111,13 @@ class Platform:
             return None
         return self._checked(Operation, self._json(response))
 
-    def put(self, name: str, body: JSON, *, key: str, fence: int, base: str) -> Accepted:
-        """Ask for this content, if the deployment is still as its ETag ``base`` says. Raises also Busy."""
+    def put(self, name: str, body: JSON, *, key: str, fence: int, base: str, adopt: bool = False) -> Accepted:
+        """Ask for this content, if the deployment is still as its ETag ``base`` says. Raises also Busy.
+
+        ``adopt``: take over what has no owner and serves the same already; what serves is not touched.
+        """
         headers = {
+            **({ADOPT_HEADER: "true"} if adopt else {}),
             "Idempotency-Key": key,
             FENCE_HEADER: str(fence),
             **({"If-None-Match": "*"} if base == ABSENT else {"If-Match": base}),

@@ -17,7 +17,7 @@ from adapters.http.platform import ABSENT
 class Effect:
     """The one write of a step. ``base`` is the ETag that it builds on."""
 
-    verb: Literal["put", "delete"]
+    verb: Literal["put", "delete", "adopt"]
     base: str
     goal: JSON | None = None
 
@@ -34,6 +34,8 @@ def decide(handle: Handle, facts: JSON, toward: Toward, look_seconds: float) -> 
     """The next step; the same handle and facts give the same decision. Raises Conflict where the thing is not ours."""
     handle = {**handle, "toward": toward}
     thing = facts["thing"]
+    if handle["adopt"]:
+        return _adopt(handle, thing, toward)
     if thing is not None and not _ours(handle, thing):
         if toward == "back":
             return Decision(Progress(handle, "done", message="nothing of it is there"))
@@ -42,6 +44,23 @@ def decide(handle: Handle, facts: JSON, toward: Toward, look_seconds: float) -> 
     if handle["desired"] is None:
         return case.delete()
     return case.forward() if toward == "forward" else case.back()
+
+
+def raises_fence(handle: Handle, facts: JSON, decision: Decision, floor: int) -> Effect | None:
+    """The equal write that must come before a conclusion after a takeover; None where none must.
+
+    It changes nothing but the fence that the platform has seen, so that a late call of the lost worker is refused.
+    """
+    if decision.effect is not None or decision.progress.outcome not in ("done", "landed", "failed"):
+        return None
+    thing = facts["thing"]
+    if handle.get("fenced", 0) >= floor or (thing is not None and not _ours(handle, thing)):
+        return None
+    if thing is None:
+        return Effect("delete", ABSENT)
+    known = (goal for goal in (handle["desired"], handle["previous"]) if goal and _serves(thing, goal))
+    goal = next(known, None)
+    return Effect("put", thing["etag"], goal) if goal else None
 
 
 def asks_operation(handle: Handle, thing: JSON | None) -> bool:
@@ -203,6 +222,19 @@ class _Case:
 def _goal(handle: Handle) -> JSON | None:
     goal: JSON | None = handle["desired" if handle["toward"] == "forward" else "previous"]
     return goal
+
+
+def _adopt(handle: Handle, thing: JSON | None, toward: Toward) -> Decision:
+    """Mark as ours what has no owner. Its way back does nothing: it was there before."""
+    if toward == "back":
+        return Decision(Progress(handle, "done", "switch", message="left as it was found"))
+    if thing is None:
+        return Decision(Progress(handle, "failed", "switch", message="it is not there any more"))
+    if _ours(handle, thing):
+        return Decision(Progress(handle, "done", "clean", message="adopted", route=_route(handle)))
+    if thing["owner"] is not None:
+        raise Conflict(f"a deployment {handle['name']} exists on the platform and has another owner")
+    return Decision(Progress(handle, "again", "switch"), Effect("adopt", thing["etag"], handle["desired"]))
 
 
 def _serves(thing: JSON | None, goal: JSON) -> bool:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from adapters.contract import Change, Conflict, Fence, Handle, Seen, Spec, Temporary
-from tests.adapters.harness import INSTALLATION, Drive, Habit, Harness, Kind, change, drive, look, new_name
+from adapters.contract import Change, Conflict, Fence, Handle, Seen, Spec, Temporary, Toward
+from tests.adapters.harness import INSTALLATION, Drive, Habit, Harness, Kind, change, drive, look, new_fence, new_name
 
 KINDS: tuple[Kind, ...] = ("create", "update", "traffic", "delete")
 HABITS: tuple[Habit, ...] = ("twice", "forgetful", "lossy", "elsewhere")
@@ -302,6 +302,22 @@ class Conformance:
         with pytest.raises(Temporary, match="newer worker"):
             adapter.step(first, stale, "forward", Fence(0))
         assert harness.things(case.name) == set()
+
+    @pytest.mark.parametrize("toward", ["forward", "back"])
+    @pytest.mark.parametrize("kind", ["create", "update", "delete"])
+    def test_a_late_call_of_a_lost_worker_is_refused(self, harness: Harness, kind: Kind, toward: Toward) -> None:
+        if not harness.capabilities.has_preconditions:
+            pytest.skip("the target cannot compare fences")
+        case = prepare(harness, kind)
+        lost, handle = harness.open(), plan(harness, case)
+        fence, stale = new_fence(), look(harness, lost, handle)
+        ended = drive(harness, handle, toward, taken_over=True).progress
+        assert ended is not None
+        assert ended.outcome == "done"
+        effects, things = harness.count().effects, harness.things(case.name)
+        with pytest.raises(Temporary):
+            lost.step(handle, stale, "forward", fence)
+        assert (harness.count().effects, harness.things(case.name)) == (effects, things)
 
     def test_check_says_what_answered_in_one_line(self, harness: Harness) -> None:
         before = harness.count().writes

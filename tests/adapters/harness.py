@@ -121,6 +121,11 @@ _fences = itertools.count(1)
 _names = itertools.count(1)
 
 
+def new_fence() -> Fence:
+    """A fence above all before it."""
+    return Fence(next(_fences))
+
+
 def new_name() -> str:
     """A deployment's name that no other test of this run uses."""
     return f"model-{next(_names)}"
@@ -149,6 +154,7 @@ def drive(
     moves: int | None = None,
     adapter: Adapter | None = None,
     meanwhile: Callable[[], None] = lambda: None,
+    taken_over: bool = False,
 ) -> Drive:
     """Look and step until the outcome is not *again*, checking at every step what the contract promises.
 
@@ -156,9 +162,11 @@ def drive(
     *twice*; is *forgetful*, crashing after every step before the handle is stored, and takes it again from the old
     one; is *lossy*, losing the answer to every write once; or does every look and step *elsewhere*, in a new adapter.
     ``moves`` stops it after so many steps that wrote or changed the handle. ``meanwhile`` is called between steps.
+    ``taken_over``: the worker before fell silent, and a call of it may still be under way.
     """
     mine = adapter or harness.open()
-    fence = Fence(next(_fences))
+    number = next(_fences)
+    fence = Fence(number, floor=number if taken_over else 0)
     moved = 0
     ends = time.monotonic() + harness.deadline_seconds
     while moves is None or moved < moves:
@@ -247,7 +255,7 @@ def _step(
     fence: Fence,
     around: AbstractContextManager[None] | None = None,
 ) -> Progress:
-    with _at_most_one_write(harness, allowed=seen.needs_write), around or nullcontext():
+    with _at_most_one_write(harness, allowed=seen.needs_write or fence.floor > 0), around or nullcontext():
         progress = adapter.step(through_json(handle), seen, toward, fence)
     assert progress.again_in >= 0
     return progress

@@ -13,6 +13,7 @@ import pytest
 
 from adapters.contract import (
     Answer,
+    Conflict,
     Denied,
     Fence,
     Handle,
@@ -554,3 +555,37 @@ def test_predictions_follow_no_redirect(platform: Platform, life: Life, target: 
 
     with pytest.raises(Unreachable, match="redirects"):
         predict(target, route)
+
+
+def planted(platform: Platform, life: Life) -> Spec:
+    """Something that is there without an owner, as the platform describes it."""
+    variant = {"name": "main", "model_uri": "models:/theirs/1", "flavor": None, "replicas": 2, "platform": {}}
+    platform.plant(life.name, [variant], {"main": 100})
+    found = next(there for there in life.adapter.observe_all() if there.name == life.name)
+    assert found.uid is None
+    assert found.spec is not None
+    return found.spec
+
+
+def test_adopting_marks_what_has_no_owner_and_touches_nothing(platform: Platform, life: Life) -> None:
+    spec = planted(platform, life)
+    handle = life.adapter.plan(replace(change(life.name, None, spec), adopt=True))
+    assert life.bring(handle).outcome == "done"
+    found = next(there for there in life.adapter.observe_all() if there.name == life.name)
+    assert found.uid == life.uid
+    assert found.content == handle["content"]
+    assert platform.counts()["effects"] == {}
+
+
+def test_adopting_can_be_taken_back_without_touching_it(platform: Platform, life: Life) -> None:
+    spec = planted(platform, life)
+    handle = life.adapter.plan(replace(change(life.name, None, spec), adopt=True))
+    assert life.bring(handle, "back").outcome == "done"
+    assert life.target.occupant(life.name)["owner"] is None
+
+
+def test_what_has_another_owner_is_not_adopted(life: Life, target: HttpHarness) -> None:
+    target.occupy(life.name)
+    handle = life.adapter.plan(replace(change(life.name, None, target.spec("a")), adopt=True))
+    with pytest.raises(Conflict, match="another owner"):
+        life.step(handle)

@@ -90,6 +90,10 @@ class Platform:
             token = page["next_page_token"]
         return found
 
+    def plant(self, name: str, variants: list[dict[str, Any]], traffic: dict[str, int]) -> None:
+        """Deploy something that is not modelport's."""
+        self._ask("POST", "/_fake/plant", {"name": name, "variants": variants, "traffic": traffic})
+
     def reset(self) -> None:
         """As it was when it started, its conduct too."""
         self._ask("POST", "/_fake/reset", {})

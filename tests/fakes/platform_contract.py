@@ -16,7 +16,8 @@ with every accepted write and at no other time.
 Writes, in the order of the checks:
 
 1. ``owner`` is kept from the first PUT on; another's PUT or DELETE (header ``Modelport-Owner: installation/uid``) is
-   409 ``not-owner``.
+   409 ``not-owner``. What was there before anybody's PUT has the owner null: a PUT with ``Modelport-Adopt: true`` that
+   asks for what it serves already makes it the sender's, and touches nothing else.
 2. ``Modelport-Fence`` only grows for one owner, past a delete too, and a DELETE of what is not there leaves it as well;
    a lower one than seen is 412 ``stale-fence``.
 3. ``Idempotency-Key``: the key of an accepted PUT is kept with the deployment and answered again, without effect.
@@ -88,7 +89,7 @@ class Operation:
 @dataclass
 class Deployment:
     name: str
-    owner: Document
+    owner: Document | None
     etag: str = ""
     status: str = "creating"
     content: str | None = None
@@ -136,6 +137,8 @@ class Contract:
         """The status, what is there now, and whether this call had an effect."""
         _validate(body)
         there = self.find(name)
+        if there is not None and there.owner is None and headers.get("modelport-adopt") == "true":
+            return self._adopt(there, body, headers)
         if there is not None and there.owner != body["owner"]:
             raise Refusal(409, "not-owner", f"deployment {name} belongs to somebody else")
         self._check_fence(name, body["owner"], headers)
@@ -160,6 +163,23 @@ class Contract:
         there.status = "updating" if there.content is not None else "creating"
         self._pass_time(there)
         return (202 if there.running else 201), there, True
+
+    def plant(self, name: str, variants: list[Document], traffic: Document) -> Deployment:
+        """Somebody deploys something here without modelport."""
+        there = self.deployments[name] = Deployment(name, None, self._id(), "serving")
+        there.spec = {"variants": variants, "traffic": traffic}
+        there.content = "their-own"
+        insort(self.names, name)
+        return there
+
+    def _adopt(self, there: Deployment, body: Document, headers: Document) -> tuple[int, Deployment, bool]:
+        self._check_preconditions(there, headers)
+        if there.running or there.spec != {"variants": body["variants"], "traffic": body["traffic"]}:
+            raise Refusal(409, "not-owner", f"deployment {there.name} serves something else than is adopted")
+        there.owner, there.content, there.labels = body["owner"], body["content"], body.get("labels", {})
+        self._check_fence(there.name, body["owner"], headers)
+        there.etag, there.encoded = f'"{self._id()}"', None
+        return 200, there, False
 
     def delete(self, name: str, headers: Document, fate: Callable[[], Fate]) -> tuple[int, Deployment | None, bool]:
         there = self.find(name)

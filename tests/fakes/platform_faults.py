@@ -298,9 +298,11 @@ class FakePlatform:
         if what == "faults":
             self.faults = [Fault(**fault) for fault in body["faults"]] if request.method == "POST" else self.faults
             return JSONResponse([asdict(fault) for fault in self.faults])
+        if what == "plant":
+            self.contract.plant(**body)
         if what == "reset":
             self.reset()
-        answers = {"log": lambda: list(self.recorder.log), "counts": self.recorder.counts, "reset": dict}
+        answers = {"log": lambda: list(self.recorder.log), "counts": self.recorder.counts, "reset": dict, "plant": dict}
         return JSONResponse(answers[what]())
 
 
