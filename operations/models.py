@@ -155,7 +155,7 @@ class Operation(Base):
         Index(
             "ix_operations_unclean",
             "finished_at",
-            sqlite_where=text("unclean"),
+            sqlite_where=text("unclean = 1"),
             postgresql_where=text("unclean"),
         ),
         Index(

@@ -176,7 +176,7 @@ def upgrade() -> None:
             "ix_operations_unclean",
             ["finished_at"],
             unique=False,
-            sqlite_where=sa.text("unclean"),
+            sqlite_where=sa.text("unclean = 1"),
             postgresql_where=sa.text("unclean"),
         )
         batch_op.create_index("ix_operations_created_at_id", ["created_at", "id"], unique=False)
