@@ -6,13 +6,14 @@ PYTHON ?=
 PIP_OPTIONS ?= --quiet --disable-pip-version-check
 TESTS ?= tests
 WORKERS ?= 2
+CHAOS ?=
 
 VENV := .venv
 STAMP := $(VENV)/installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format
+.PHONY: help demo up test chaos lint format
 
 help: ## show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ up: $(STAMP) ## run everything on this machine until Ctrl-C: API, workers, Flowe
 
 test: $(STAMP) ## run the tests; TESTS=tests/stack for some of them
 	@$(RUN) pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+chaos: $(STAMP) ## kill, freeze and restart everything while 500 operations run, and count the damage; CHAOS="--faults 50"
+	@$(RUN) tests.chaos $(CHAOS)
 
 lint: $(STAMP) ## ruff, mypy, and who may import whom
 	@$(RUN) ruff check .

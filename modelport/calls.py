@@ -166,6 +166,19 @@ class Calls(Generic[D, O]):
         """POST a retry."""
         return _submit("POST", f"/v1/operations/{_quoted(operation_id)}/retry", self._operation, key=key)
 
+    def undo(self, operation_id: str, *, key: str | None) -> Call[O]:
+        """POST an undo."""
+        return _submit("POST", f"/v1/operations/{_quoted(operation_id)}/undo", self._operation, key=key)
+
+    def reconcile(self, target: str, name: str, *, key: str | None) -> Call[O]:
+        """POST a reconcile."""
+        return _submit("POST", _path(target, name, "reconcile"), self._operation, key=key)
+
+    def adopt(self, target: str, name: str, labels: Mapping[str, str] | None, *, key: str | None) -> Call[O]:
+        """POST an adopt."""
+        body = {"name": name, "labels": dict(labels or {})}
+        return _submit("POST", f"/v1/targets/{_quoted(target)}/adopt", self._operation, body=body, key=key)
+
     def events(self, operation_id: str, token: str | None) -> Call[Page[Event]]:
         """GET one page of an operation's events."""
         return _get(f"/v1/operations/{_quoted(operation_id)}/events", answers.page(Event), {"page_token": token})

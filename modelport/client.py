@@ -210,6 +210,20 @@ class Client:
         """Begin anew what failed or was cancelled; the new operation names the old in ``retry_of``."""
         return self._bound(self._transport.send(self._calls.retry(operation_id, key=key)))
 
+    def undo(self, operation_id: str, *, key: str | None = None) -> Operation:
+        """Ask again that what an ended operation left behind is removed. Raises NotRetryable where nothing was."""
+        return self._bound(self._transport.send(self._calls.undo(operation_id, key=key)))
+
+    def reconcile(self, target: str, name: str, *, key: str | None = None) -> Operation:
+        """Bring the target back to the recorded revision after other hands changed it."""
+        return self._bound(self._transport.send(self._calls.reconcile(target, name, key=key)))
+
+    def adopt(
+        self, target: str, name: str, *, labels: Mapping[str, str] | None = None, key: str | None = None
+    ) -> Operation:
+        """Take an existing deployment of the target under management; what serves is not touched."""
+        return self._bound(self._transport.send(self._calls.adopt(target, name, labels, key=key)))
+
     def wait(self, operation_id: str, timeout: float | None = None) -> Operation:
         """Block until the operation has succeeded, by long polls.
 

@@ -28,6 +28,8 @@ def add_to(app: typer.Typer) -> None:
     command(app, "predict")(predict)
     command(app, "traffic")(traffic)
     command(app, "rollback")(rollback)
+    command(app, "reconcile")(reconcile)
+    command(app, "adopt")(adopt)
     command(app, "history")(history)
     command(app, "rm")(rm)
 
@@ -188,6 +190,25 @@ def rollback(
     where = arguments.address(deployment)
     submitted = session.client.rollback(*where, revision=revision, if_match=if_match)
     finish(session, submitted, wait=wait, timeout=timeout)
+
+
+def reconcile(session: Session, deployment: DeploymentArgument, wait: Wait = True, timeout: Timeout = None) -> None:
+    """Bring the target back to the recorded revision after other hands changed it."""
+    where = arguments.address(deployment)
+    finish(session, session.client.reconcile(*where), wait=wait, timeout=timeout)
+
+
+def adopt(
+    session: Session,
+    deployment: DeploymentArgument,
+    label: Labels = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> None:
+    """Take an existing deployment of the target under management; what serves is not touched."""
+    where = arguments.address(deployment)
+    labels = arguments.pairs(label or (), "--label")
+    finish(session, session.client.adopt(*where, labels=labels), wait=wait, timeout=timeout)
 
 
 def history(session: Session, deployment: DeploymentArgument) -> None:

@@ -24,6 +24,7 @@ def group() -> typer.Typer:
     command(app, "watch")(watch)
     command(app, "cancel")(cancel)
     command(app, "retry")(retry)
+    command(app, "undo")(undo)
     return app
 
 
@@ -86,3 +87,8 @@ def cancel(
 def retry(session: Session, operation: OperationArgument, wait: Wait = True, timeout: Timeout = None) -> None:
     """Try again what failed or was cancelled, as a new operation."""
     finish(session, session.client.retry(operation), wait=wait, timeout=timeout)
+
+
+def undo(session: Session, operation: OperationArgument, wait: Wait = True, timeout: Timeout = None) -> None:
+    """Remove what an ended operation left behind, as a new operation."""
+    finish(session, session.client.undo(operation), wait=wait, timeout=timeout)

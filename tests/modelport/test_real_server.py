@@ -25,7 +25,7 @@ from operations.database import Database
 from operations.models import Operation as Row
 from operations.settings import settings
 from operations.states import Lane
-from tests.fakes.memory.world import WORLDS, World
+from tests.fakes.memory.world import WORLDS, Thing, World
 from worker.engine import Engine
 
 WAIT_SECONDS = 60.0
@@ -191,6 +191,26 @@ def test_the_command_line(url: str) -> None:
     assert run("deploy", "here/Not A Name", "--model", "models:/iris/1")[0] == Exit.REFUSED
     assert run("show", "here/other")[0] == Exit.NOT_FOUND
     assert run("rm", "here/iris")[0] == Exit.OK
+
+
+def test_what_other_hands_did_is_reconciled_adopted_and_removed(world: World, client: Client, url: str) -> None:
+    theirs = {
+        "variants": [{"name": "main", "model_uri": "models:/theirs/3", "flavor": None, "config": {}}],
+        "traffic": {"main": 100},
+    }
+    world.things["wild"] = Thing(uid=None, serving=theirs)
+    adopted = client.adopt("here", "wild", labels={"team": "fraud"}).wait(WAIT_SECONDS)
+    assert adopted.kind == "adopt"
+    assert client.get("here", "wild").current.variants[0].model_uri == "models:/theirs/3"
+
+    del world.things["wild"]
+    client.reconcile("here", "wild").wait(WAIT_SECONDS)
+    assert world.things["wild"].serving == theirs
+
+    with pytest.raises(modelport.errors.NotRetryable):
+        client.undo(adopted.id)
+    ran = CliRunner().invoke(app, ["reconcile", "here/wild", "--url", url])
+    assert ran.exit_code == 0, ran.output
 
 
 def _work(db: Database, stopping: threading.Event) -> None:
