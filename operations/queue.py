@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from operations.flower import picture
 from operations.models import Operation
@@ -34,7 +34,7 @@ def make_app() -> Celery:
     app = Celery("modelport", broker=settings().broker_url, set_as_current=True)
     app.conf.update(
         task_default_queue=Lane.WRITE.value,
-        task_queues=[Queue(lane.value) for lane in Lane],  # type: ignore[no-untyped-call]
+        task_queues=[_queue(lane) for lane in Lane],
         task_create_missing_queues=False,
         # outcomes live in the database; a result backend would be a second truth that leaks
         task_ignore_result=True,
@@ -67,6 +67,11 @@ def make_app() -> Celery:
         timezone="UTC",
     )
     return app
+
+
+def _queue(lane: Lane) -> Queue:
+    # named on both sides: by Celery's default all queues would be bound to one key, and each get every message
+    return Queue(lane.value, Exchange(lane.value), routing_key=lane.value)  # type: ignore[no-untyped-call]
 
 
 app = make_app()

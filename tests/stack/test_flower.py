@@ -61,7 +61,10 @@ def ended(api: httpx.Client, operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(flower: httpx.Client, identity: str) -> dict[str, Any] | None:
-    answer = flower.get(f"/api/task/info/{identity}")
+    try:
+        answer = flower.get(f"/api/task/info/{identity}")
+    except httpx.TransportError:  # it is being started again
+        return None
     return dict(answer.json()) if answer.status_code == 200 else None
 
 
