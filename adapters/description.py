@@ -15,7 +15,10 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a target can do, as values; the API refuses at submission what it cannot."""
+    """What a target can do, as values; the API refuses at submission what it cannot.
+
+    ``resolves_models`` False: model URIs are passed on as they are, so planning asks nobody and takes no time.
+    """
 
     max_variants: int = 1
     variants_at_create: bool = True
@@ -24,6 +27,7 @@ class Capabilities:
     has_logs: bool = False
     has_preconditions: bool = False
     can_adopt: bool = False
+    resolves_models: bool = True
     name_pattern: str = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     max_body_bytes: int = 16 * 1024 * 1024
 

@@ -145,7 +145,7 @@ def hold(session: Session, operation: Operation, token: str, *, lease_seconds: f
 
 def record(session: Session, operation: Operation, token: str) -> Operation:
     """The operation as it is now, locked with its deployment for writing down what a call came to. Raises Lost."""
-    lock_deployment(session, operation.deployment_id)
+    _lock_only(session, operation.deployment_id)
     row = session.scalars(
         select(Operation)
         .where(Operation.id == operation.id, Operation.leased_by == token)
@@ -232,7 +232,8 @@ def write_lane(operation: Operation) -> Lane:
 
 
 def _finish(session: Session, operation: Operation, at: float) -> None:
-    deployment = lock_deployment(session, operation.deployment_id)
+    _lock_only(session, operation.deployment_id)
+    deployment = operation.deployment
     operation.due_at = None
     operation.leased_by = None
     operation.not_before = None
@@ -252,6 +253,11 @@ def _finish(session: Session, operation: Operation, at: float) -> None:
     if successor is not None and successor.due_at is None:
         successor.due_at = at
         successor.fence = operation.fence
+
+
+def _lock_only(session: Session, deployment_id: str) -> None:
+    """Lock a deployment's row without reading it; what is read after it in this transaction is as it is now."""
+    session.execute(select(Deployment.id).where(Deployment.id == deployment_id).with_for_update())
 
 
 def _lease_targets(

@@ -57,23 +57,34 @@ class Beginning:
     def begin(self, claim: Claim, share: list[Operation], opened: Opened) -> list[Operation]:
         """Bring what has no handle yet to the point where it has one. Returns what can be driven further."""
         new = [o for o in share if o.handle is None]
-        if not new:
-            return share
-        started = self._recorder.record_all(claim, new, self._start)
-        started = [o for o in started if o.state == State.STARTING and o.leased_by]
-        plans: dict[str, tuple[Spec | None, dict[str, object]] | Exception] = {}
+        # where planning takes no time, starting and planning are one record
+        quick = [o for o in new if o.kind != Kind.ADOPT and not opened.description.capabilities.resolves_models]
+        slow = [o for o in new if o not in quick]
+        begun = self._keep(claim, quick, self._plans(quick, opened)) if quick else []
+        if slow:
+            started = self._recorder.record_all(claim, slow, self._start)
+            started = [o for o in started if o.state == State.STARTING and o.leased_by]
+            begun += self._keep(claim, started, self._plans(started, opened))
+        return [o for o in share if o.handle is not None] + begun
 
-        def plan(operation: Operation) -> None:
+    def _plans(self, operations: list[Operation], opened: Opened) -> dict[str, Planned | Exception]:
+        def plan(operation: Operation) -> Planned | Exception:
             try:
-                plans[operation.id] = self._plan(operation, opened)
+                return self._plan(operation, opened)
             except Exception as error:
                 note_failure(error, operation)
-                plans[operation.id] = error
+                return error
 
-        with ThreadPoolExecutor(opened.width(len(started)), thread_name_prefix="plan") as pool:
-            list(pool.map(plan, started))
+        with ThreadPoolExecutor(opened.width(len(operations)), thread_name_prefix="plan") as pool:
+            return dict(zip([o.id for o in operations], pool.map(plan, operations), strict=True))
 
+    def _keep(
+        self, claim: Claim, operations: list[Operation], plans: dict[str, Planned | Exception]
+    ) -> list[Operation]:
         def keep(session: Session, operation: Operation) -> None:
+            self._start(session, operation)
+            if operation.state != State.STARTING:
+                return
             planned = plans[operation.id]
             if isinstance(planned, Exception):
                 self._outcomes.failed(session, operation, planned)
@@ -82,10 +93,10 @@ class Beginning:
             if resolved is not None and operation.kind == Kind.ADOPT:
                 _keep_found(session, operation, resolved)
             elif operation.desired is not None and resolved is not None:
-                session.get_one(Revision, operation.desired_id).resolved = resolved.to_json()
+                operation.desired.resolved = resolved.to_json()
 
-        planned = self._recorder.record_all(claim, started, keep)
-        return [o for o in share if o.handle is not None] + [o for o in planned if o.handle is not None]
+        kept = self._recorder.record_all(claim, operations, keep)
+        return [o for o in kept if o.handle is not None]
 
     def _start(self, session: Session, operation: Operation) -> None:
         if operation.state != State.QUEUED:

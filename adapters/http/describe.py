@@ -44,6 +44,13 @@ DESCRIPTION = Description(
     title="In-house platform over HTTP, http://host:port/base or https",
     config_model=HttpConfig,
     settings_model=HttpSettings,
-    capabilities=Capabilities(max_variants=10, can_split=True, can_pin=True, has_preconditions=True, can_adopt=True),
+    capabilities=Capabilities(
+        max_variants=10,
+        can_split=True,
+        can_pin=True,
+        has_preconditions=True,
+        can_adopt=True,
+        resolves_models=False,
+    ),
     limits=Limits(parallel=64),
 )
