@@ -25,6 +25,7 @@ from operations.states import Lane
 ADVANCE = "modelport.advance"
 HINT_EXPIRES_SECONDS = 30
 PICTURES_KEPT = 20_000
+GATHER_SECONDS = 0.03  # the first goes out at once; what comes within this time after it goes out together
 
 log = structlog.get_logger(__name__)
 
@@ -134,8 +135,7 @@ class _Sender(threading.Thread):
                 self._pictures.clear()
             try:
                 self._send(lanes, pictures)
-                # what comes within the next moment goes out together
-                pause = 0.005
+                pause = GATHER_SECONDS
             except Exception as error:
                 log.warning("broker_unreachable", error=type(error).__name__, unsent=len(pictures))
                 with self._lock:

@@ -43,6 +43,7 @@ class MortalDatabase(Database):
     def __init__(self, database: Database, mortal: Mortal) -> None:
         self.engine = database.engine
         self._writer = database.engine.execution_options(begin_to_write=True)
+        self._turn = database._turn
         self._mortal = mortal
 
     @contextmanager
