@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from operations.database import Database
 from operations.models import Target
 from operations.settings import settings
 from operations.states import Lane
+from tests.fakes.memory import describe
 
 LACKS = "the memory target needs a package which is not installed here; pip install 'modelport[memory]'"
 
@@ -113,9 +115,20 @@ def test_a_check_that_nobody_answers_ends(http: httpx.Client, db: Database, monk
     assert (response.status_code, response.json()["type"]) == (504, "/problems/check-unanswered")
 
 
-def test_adopting_is_refused_where_there_is_nothing_to_adopt(http: httpx.Client) -> None:
+def test_adopting_is_refused_where_there_is_nothing_to_adopt(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = replace(describe.DESCRIPTION.capabilities, can_adopt=False)
+    monkeypatch.setattr(describe, "DESCRIPTION", replace(describe.DESCRIPTION, capabilities=able))
     response = http.post("/v1/targets/here/adopt", json={"name": "iris"})
     assert (response.status_code, response.json()["type"]) == (422, "/problems/not-supported-by-target")
+
+
+def test_adopting_is_submitted_and_twice_is_refused(http: httpx.Client) -> None:
+    response = http.post("/v1/targets/here/adopt", json={"name": "iris"})
+    assert (response.status_code, response.json()["kind"]) == (202, "adopt")
+    response = http.post("/v1/targets/here/adopt", json={"name": "iris"})
+    assert (response.status_code, response.json()["type"]) == (409, "/problems/deployment-exists")
 
 
 def test_a_target_whose_kind_is_gone_is_still_shown(http: httpx.Client, db: Database) -> None:
