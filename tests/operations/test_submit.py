@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from operations import ledger, problems, specs, submit
+from operations import admission, ledger, problems, specs, submit
 from operations.database import Database
 from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.specs import Rules
@@ -229,8 +229,8 @@ def test_a_superseding_patch_builds_on_what_serves(db: Database) -> None:
 
 
 def test_the_queue_of_a_deployment_is_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    quiet = submit.settings().model_copy(update={"queue_size": 2})
-    monkeypatch.setattr(submit, "settings", lambda: quiet)
+    quiet = admission.settings().model_copy(update={"queue_size": 2})
+    monkeypatch.setattr(admission, "settings", lambda: quiet)
     with db.write() as session:
         create(session)
         apply(session, "models:/iris/2")
