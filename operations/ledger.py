@@ -83,10 +83,17 @@ def lock_deployment(session: Session, deployment_id: str) -> Deployment:
 
 
 def lock_one(session: Session, *which: ColumnElement[bool]) -> Deployment | None:
-    """The one deployment that ``which`` names, locked until the transaction ends and as it is now."""
+    """The one deployment that ``which`` names, locked until the transaction ends and as it is now.
+
+    Locked first and read by a statement of its own: PostgreSQL gives a statement that waited for a lock the new version
+    of the locked row, beside the old versions of the rows that are joined to it.
+    """
+    identity = session.scalar(select(Deployment.id).where(*which).with_for_update())
+    if identity is None:
+        return None
     return session.scalars(
-        select(Deployment).where(*which).with_for_update(of=Deployment).execution_options(populate_existing=True)
-    ).one_or_none()
+        select(Deployment).where(Deployment.id == identity).execution_options(populate_existing=True)
+    ).one()
 
 
 def claim(

@@ -124,3 +124,29 @@ def test_updates_of_one_deployment_at_once_get_their_own_numbers(db: Database) -
     with db.read() as session:
         due = session.scalars(select(Operation.seq).where(Operation.due_at.is_not(None))).all()
     assert due == [1]
+
+
+def test_who_waited_for_the_lock_sees_the_revision_that_landed_meanwhile(db: Database) -> None:
+    with db.write() as session:
+        operation = rows.submit(session, Kind.CREATE)
+        deployment_id, revision_id = operation.deployment_id, operation.desired_id
+    holding, waited = threading.Event(), threading.Event()
+
+    def land() -> None:
+        with db.write() as session:
+            deployment = ledger.lock_deployment(session, deployment_id)
+            holding.set()
+            # the other one is waiting for this row by now, or begins only after it was written: both must hold
+            waited.wait(0.5)
+            deployment.current_id = revision_id
+
+    def look() -> str | None:
+        holding.wait()
+        with db.write() as session:
+            current = ledger.lock_deployment(session, deployment_id).current
+            return current.id if current else None
+
+    with ThreadPoolExecutor(2) as pool:
+        landed, seen = pool.submit(land), pool.submit(look)
+        landed.result()
+        assert seen.result() == revision_id
