@@ -27,6 +27,7 @@ from stack.redis import Redis
 from stack.up import CHECKOUT
 from tests.fakes.platform import Platform
 from tests.stack.parts import Parts
+from tests.stack.waiting import until
 
 SECONDS = 3.0
 PAUSE_SECONDS = 0.5
@@ -74,19 +75,30 @@ def plain_celery(operations: int, kills: int, chance: random.Random) -> tuple[in
         os.environ["PLAIN_BROKER_URL"] = redis.url
         from bench.plain_celery import deploy
 
-        command = [sys.executable, "-m", "celery", "-A", "bench.plain_celery", "worker", "-c", "32", "-l", "error"]
-        worker = subprocess.Popen(command, env=env, cwd=CHECKOUT, start_new_session=True, stderr=subprocess.DEVNULL)
+        for number in range(operations):
+            name, body = f"model-{number}", _body(number)
+            deploy.delay(platform.url, name, body["content"], body)
+        worker = _celery(env)
         try:
-            for number in range(operations):
-                name, body = f"model-{number}", _body(number)
-                deploy.delay(platform.url, name, body["content"], body)
+            until(lambda: platform.counts()["calls"].get("PUT", 0) > 0, seconds=60)
             for _ in range(kills):
+                if worker.poll() is not None:  # as a supervisor would
+                    worker = _celery(env)
                 _kill([child.pid for child in psutil.Process(worker.pid).children()], chance)
+            if worker.poll() is not None:
+                worker = _celery(env)
             _until_quiet(platform, operations)
             return *_count(platform, operations), time.monotonic() - began
         finally:
-            os.killpg(worker.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
+
+
+def _celery(env: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "celery", "-A", "bench.plain_celery", "worker", "-c", "32", "-l", "error"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=env, cwd=CHECKOUT, start_new_session=True, stdout=quiet, stderr=quiet)
 
 
 def _body(number: int) -> dict[str, Any]:
