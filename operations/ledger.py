@@ -150,6 +150,22 @@ def hold(session: Session, operation: Operation, token: str, *, lease_seconds: f
         raise Lost(operation.id)
 
 
+def hold_many(
+    session: Session, identities: Sequence[str], token: str, *, lease_seconds: float, writes: bool
+) -> frozenset[str]:
+    """Renew many leases just before the calls to the target; those that are still held."""
+    if not identities:
+        return frozenset()
+    held = session.scalars(
+        update(Operation)
+        .where(Operation.id.in_(identities), Operation.leased_by == token)
+        .values(due_at=now() + lease_seconds, writes=Operation.writes + (1 if writes else 0))
+        .returning(Operation.id)
+        .execution_options(synchronize_session=False)
+    )
+    return frozenset(held)
+
+
 def record(session: Session, operation: Operation, token: str) -> Operation:
     """The operation as it is now, locked with its deployment for writing down what a call came to. Raises Lost."""
     _lock_only(session, operation.deployment_id)

@@ -196,12 +196,14 @@ class Engine:
         seen: Mapping[str, Seen | AdapterError],
         until: float,
     ) -> None:
+        share, held_at = self._hold_all(claim, share, opened, seen)
+
         def drive(operation: Operation) -> None:
             if time.monotonic() > until or self._stopping():
                 self._recorder.hand_back(claim, [operation])
                 return
             try:
-                self._step(claim, operation, opened, seen[operation.id], until)
+                self._step(claim, operation, opened, seen[operation.id], until, held_at)
             except Lost:
                 log.warning("lease_lost", operation=operation.id)
             except Exception:
@@ -211,8 +213,34 @@ class Engine:
         with ThreadPoolExecutor(opened.width(len(share)), thread_name_prefix="call") as pool:
             list(pool.map(drive, share))
 
+    def _hold_all(
+        self, claim: Claim, share: list[Operation], opened: Opened, seen: Mapping[str, Seen | AdapterError]
+    ) -> tuple[list[Operation], float | None]:
+        """Renew the leases of all in one transaction, and count the calls that may write; those still held, and when.
+
+        The calls that begin within a third of the lease need no transaction of their own. None where they do anyway,
+        since the target's limit gives its tokens one by one.
+        """
+        if opened.limits.writes is not None:
+            return share, None
+        held_at = time.monotonic()
+        looked = {o.id: found for o in share if isinstance(found := seen[o.id], Seen)}
+        writing = [o.id for o in share if o.id in looked and _writes(o, looked[o.id])]
+        waiting = [o.id for o in share if o.id in looked and o.id not in set(writing)]
+        lease = self._settings.lease_seconds
+        with self._database.write() as session:
+            held = ledger.hold_many(session, writing, claim.token, lease_seconds=lease, writes=True)
+            held |= ledger.hold_many(session, waiting, claim.token, lease_seconds=lease, writes=False)
+        return [o for o in share if o.id in held or o.id not in looked], held_at
+
     def _step(
-        self, claim: Claim, operation: Operation, opened: Opened, seen: Seen | AdapterError, until: float
+        self,
+        claim: Claim,
+        operation: Operation,
+        opened: Opened,
+        seen: Seen | AdapterError,
+        until: float,
+        held_at: float | None,
     ) -> None:
         """Take one operation as far as it goes without waiting. Raises Lost."""
         while True:
@@ -220,8 +248,10 @@ class Engine:
             if isinstance(seen, AdapterError):
                 result = seen
             else:
-                if not self._may_write(claim, operation, opened, seen):
+                held = held_at is not None and time.monotonic() - held_at < self._settings.lease_seconds / 3
+                if not held and not self._may_write(claim, operation, opened, seen):
                     return
+                held_at = None
                 try:
                     result = opened.adapter.step(operation.handle or {}, seen, _toward(operation), _fence(operation))
                 except Exception as error:
@@ -258,12 +288,16 @@ class Engine:
                     operation,
                     claim.token,
                     lease_seconds=self._settings.lease_seconds,
-                    # a look does not know that the direction has turned since
-                    writes=seen.needs_write or operation.state == State.UNDOING,
+                    writes=_writes(operation, seen),
                 )
         if wait:
             self._recorder.tell([operation])
         return not wait
+
+
+def _writes(operation: Operation, seen: Seen) -> bool:
+    """Whether the next step may write; a look does not know that the direction has turned since."""
+    return seen.needs_write or operation.state == State.UNDOING
 
 
 def _fence(operation: Operation) -> Fence:
