@@ -109,6 +109,10 @@ class Parts:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._running[name].pid, number)
 
+    def terminate(self, name: str) -> None:
+        """SIGTERM to the part's own process, as a supervisor asks it to stop; it tells its children itself."""
+        os.kill(self._running[name].pid, signal.SIGTERM)
+
     def kill(self, name: str) -> None:
         """SIGKILL the part and every process of it, and reap it."""
         self.signal(name, signal.SIGKILL)

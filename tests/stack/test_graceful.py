@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def test_a_terminated_worker_leaves_no_lease_and_another_goes_on_at_once(tmp_pat
                 document = {"target": "platform", "name": f"model-{number}", "model_uri": f"models:/m/{number}"}
                 api.post("/v1/deployments", json=document).raise_for_status()
             until(lambda: platform.counts()["calls"].get("PUT", 0) > 0)
-            parts.signal("write", signal.SIGTERM)
+            parts.terminate("write")
             until(lambda: not parts.running("write"), seconds=60)
             assert rows(tmp_path, "SELECT id FROM operations WHERE leased_by LIKE 'write@%'") == []
             left = "SELECT id FROM operations WHERE finished_at IS NULL"
