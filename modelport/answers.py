@@ -69,6 +69,15 @@ def nothing(response: Response) -> None:
     raise_for_problem(response)
 
 
+def stream_of_model(response: Response) -> None:
+    """Reads that the model gives an answer. Raises ModelFailed with what it said otherwise."""
+    if response.status_code < 300:
+        return  # and its body is still to come
+    answer = prediction(response)
+    if not answer.ok:
+        raise errors.ModelFailed(answer.status, answer.text)
+
+
 def text(response: Response) -> str:
     """Reads plain text."""
     raise_for_problem(response)

@@ -148,6 +148,22 @@ class Calls(Generic[D, O]):
             repeatable=False,
         )
 
+    def predict_stream(
+        self, target: str, name: str, data: Any, *, variant: str | None, content_type: str | None
+    ) -> Call[None]:
+        """As ``predict``, for an answer that is read while it comes; reading it only tells whether there is one."""
+        call = self.predict(target, name, data, variant=variant, content_type=content_type)
+        headers = {**call.headers, "Accept": "text/event-stream, application/json;q=0.5"}
+        return Call(
+            call.method,
+            call.path,
+            answers.stream_of_model,
+            query=call.query,
+            headers=headers,
+            content=call.content,
+            repeatable=False,
+        )
+
     def operation(self, operation_id: str, *, wait_seconds: float = 0.0) -> Call[O]:
         """GET an operation, held back by the server for up to ``wait_seconds`` until it has ended."""
         headers = {"Prefer": f"wait={round(wait_seconds)}"} if wait_seconds >= 1 else {}

@@ -10,13 +10,13 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 from modelport import answers
 from modelport.calls import Calls, Match, Specification, specification
 from modelport.connection import Connection
-from modelport.errors import OperationCancelled, OperationFailed
 from modelport.handles import Deployment, Operation
+from modelport.pieces import Pieces
 from modelport.repeating import Repeats
 from modelport.sse import Decoder
 from modelport.transport import ONCE, Transport
 from modelport.types import Check, Event, Prediction, Revision, Target
-from modelport.waiting import LONG_POLL_SECONDS, OUTAGES, RECONNECT_SECONDS, Outage, Polls
+from modelport.waiting import LONG_POLL_SECONDS, OUTAGES, RECONNECT_SECONDS, Outage, Polls, raise_unless_succeeded
 
 B = TypeVar("B", Operation, Deployment, Operation | Deployment)
 OnConflict = Literal["queue", "refuse", "supersede"]
@@ -48,6 +48,11 @@ class Client:
         self._outage_seconds = outage_seconds
         self._calls = Calls(Deployment, Operation)
         self._transport = Transport(self._connection, repeats or Repeats())
+
+    @property
+    def connection(self) -> Connection:
+        """The server's address and what every request to it carries."""
+        return self._connection
 
     @property
     def url(self) -> str:
@@ -178,6 +183,26 @@ class Client:
         call = self._calls.predict(target, name, data, variant=variant, content_type=content_type)
         return self._transport.send(call, timeout=timeout)
 
+    def predict_stream(
+        self,
+        target: str,
+        name: str,
+        data: Any,
+        *,
+        variant: str | None = None,
+        content_type: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Any]:
+        """As ``predict``, for models that answer piece by piece: the JSON of each piece as it comes.
+
+        ``timeout`` is seconds for one piece. An answer that comes as a whole is one piece. Raises ModelFailed.
+        """
+        call = self._calls.predict_stream(target, name, data, variant=variant, content_type=content_type)
+        pieces = Pieces()
+        for chunk in self._transport.stream(call, timeout=timeout):
+            yield from pieces.feed(chunk)
+        yield from pieces.end()
+
     def operation(self, operation_id: str) -> Operation:
         """One operation as it stands. Raises NotFound."""
         return self._bound(self._transport.send(self._calls.operation(operation_id)))
@@ -231,10 +256,7 @@ class Client:
         that does not answer can make it later by the client's own timeout), and Unreachable.
         """
         *_, last = self.follow(operation_id, timeout=timeout, every=LONG_POLL_SECONDS)
-        if last.state == "cancelled":
-            raise OperationCancelled(last)
-        if last.state != "succeeded":
-            raise OperationFailed(last)
+        raise_unless_succeeded(last)
         return last
 
     def follow(self, operation_id: str, *, timeout: float | None = None, every: float = 2.0) -> Iterator[Operation]:

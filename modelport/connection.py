@@ -40,6 +40,15 @@ class Connection:
             headers["Authorization"] = f"Bearer {self.api_key}"
         return headers
 
+    @property
+    def options(self) -> str:
+        """What the command line needs to reach the same server; empty where it is the one that it asks anyway."""
+        try:
+            usual = Connection.made_from(None, None, None).url
+        except ValueError:
+            usual = ""
+        return "" if self.url == usual else f" --url {self.url}"
+
     def unreachable(self, reason: Exception) -> str:
         """What to say when no answer came."""
         what = str(reason) or type(reason).__name__

@@ -24,6 +24,7 @@
     │   └── ServerError        5xx: the server, or a part that it needs, failed
     │       ├── ModelUnreachable  502: the model's server did not answer
     │       └── ModelTimeout   504: the model took too long
+    ├── ModelFailed            the model itself answered with an error, where its answer is not given back
     ├── OperationFailed        an operation that was waited for ended as failed
     │   └── OperationCancelled it ended as cancelled
     └── WaitTimeout            the operation did not end in time, and goes on (also a TimeoutError)
@@ -190,6 +191,18 @@ class ModelUnreachable(ServerError):
 
 class ModelTimeout(ServerError):
     """The model's server took too long."""
+
+
+class ModelFailed(ModelportError):
+    """The model itself answered with an error: ``status`` and ``text`` are its own."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"the model answered with HTTP status {self.status}: {self.text}"
 
 
 class OperationFailed(ModelportError):

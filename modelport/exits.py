@@ -82,32 +82,33 @@ def code_for(error: ModelportError) -> Exit:
             return Exit.REFUSED
 
 
-def paragraph(error: ModelportError) -> str:
-    """What happened, to which thing, and what to do next, for a person."""
-    parts = [f"Error: {_sentence(str(error))}", *_remedies(error)]
+def paragraph(error: ModelportError, *, word: str = "Error: ", options: str = "") -> str:
+    """What happened, to which thing, and what to do next, for a person. ``options`` go with the commands it names."""
+    parts = [f"{word}{_sentence(str(error))}", *_remedies(error, options)]
     if isinstance(error, Problem) and error.request_id:
         parts.append(f"(request {error.request_id})")
     return " ".join(parts)
 
 
-def goes_on(operation_id: str) -> str:
+def goes_on(operation_id: str, options: str = "") -> str:
     """How to go on with an operation that is no longer waited for."""
     return (
-        f"The operation goes on. Follow it with: modelport status {operation_id} --wait. "
-        f"Cancel it with: modelport ops cancel {operation_id}"
+        f"The operation goes on. Follow it with: modelport status {operation_id} --wait{options}. "
+        f"Cancel it with: modelport ops cancel {operation_id}{options}"
     )
 
 
-def _remedies(error: ModelportError) -> list[str]:
+def _remedies(error: ModelportError, options: str) -> list[str]:
     match error:
         case WaitTimeout():
-            return [goes_on(error.operation.id)]
+            return [goes_on(error.operation.id, options)]
         case OperationFailed():
             left = [f"{it.kind} {it.name} stayed behind on the target: {it.why}." for it in error.operation.leftovers]
             operation_id = error.operation.id
             return [
                 *left,
-                f"Its history: modelport ops watch {operation_id}. Try again with: modelport ops retry {operation_id}",
+                f"Its history: modelport ops watch {operation_id}{options}.",
+                f"Try again with: modelport ops retry {operation_id}{options}",
             ]
         case Unreachable():
             return ["Is the server running, and is --url or MODELPORT_URL right?"]

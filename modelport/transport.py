@@ -56,10 +56,10 @@ class Transport:
             if not token:
                 return
 
-    def stream(self, call: Call[None]) -> Iterator[bytes]:
+    def stream(self, call: Call[None], *, timeout: float | None = None) -> Iterator[bytes]:
         """The body of an answer as it comes, sent once; first an empty piece when it has been accepted."""
         try:
-            response = self._http.send(self._request(call, None), stream=True)
+            response = self._http.send(self._request(call, timeout), stream=True)
             try:
                 if not response.is_success:
                     response.read()

@@ -152,7 +152,10 @@ class Event(Document):
 
 
 class Target(Document):
-    """A named place where models are served. ``workers`` counts the live ones that can serve it."""
+    """A named place where models are served. ``workers`` counts the live ones that can serve it.
+
+    ``config_schema`` is the JSON schema of a variant's config, None where the server does not tell it.
+    """
 
     name: str
     uri: str
@@ -162,6 +165,7 @@ class Target(Document):
     settings: JSON = Field(default_factory=dict)
     limits: JSON = Field(default_factory=dict)
     workers: int = 0
+    config_schema: JSON | None = None
     created_at: datetime
 
 
