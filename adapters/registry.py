@@ -19,6 +19,7 @@ from adapters.contract import JSON, Adapter, Answer, Place, Request
 from adapters.description import Description
 
 BUILT_IN = {
+    "databricks": "adapters.databricks",
     "http": "adapters.http",
     "https": "adapters.http",
     "local": "adapters.local",
