@@ -23,6 +23,7 @@ BUILT_IN = {
     "http": "adapters.http",
     "https": "adapters.http",
     "local": "adapters.local",
+    "sagemaker": "adapters.sagemaker",
 }
 
 Invoke = Callable[[Place, JSON, Request, float], Answer]

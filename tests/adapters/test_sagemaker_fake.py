@@ -213,7 +213,7 @@ def test_faults_are_answers_of_the_vendor(fake: SageMaker, client: Client, kind:
 def test_connections_break_before_and_after(fake: SageMaker, client: Client, kind: str, status: str) -> None:
     created(client)
     fake.faults({"kind": kind, "action": "DeleteEndpoint"})
-    with pytest.raises(Exception, match="Connection|connection"):
+    with pytest.raises(Exception, match="onnection"):
         client.delete_endpoint(EndpointName="churn")
     assert client.describe_endpoint(EndpointName="churn")["EndpointStatus"] == status
 

@@ -1,4 +1,4 @@
-"""The actions of a fake SageMaker that take and give JSON: what they accept is checked against the vendor's own model."""
+"""The JSON actions of a fake SageMaker; what they accept is checked against the vendor's own model of its service."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

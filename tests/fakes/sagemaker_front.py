@@ -44,8 +44,7 @@ AHEAD = {
     "unavailable": ("ServiceUnavailable", "Service is unavailable", 503),
     "quota": (
         "ResourceLimitExceeded",
-        "The account-level service limit 'ml.m5.xlarge for endpoint usage' is 2 Instances, with current utilization "
-        "of 2 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase.",
+        "The account-level service limit 'ml.m5.xlarge for endpoint usage' is 2 Instances, please request an increase.",
         400,
     ),
     "denied": ("AccessDeniedException", "User: {caller} is not authorized to perform: {action} with {key}", 400),
