@@ -95,7 +95,10 @@ class Problem(ModelportError):
         self.document = dict(document or {})
 
     def __str__(self) -> str:
-        told = {self.title, *(f"{error.field}: {error.message}" for error in self.errors)}
+        told = {
+            self.title,
+            *(text for error in self.errors for text in (error.message, f"{error.field}: {error.message}")),
+        }
         text = self.title if not self.detail or self.detail in told else f"{self.title}: {self.detail}"
         for error in self.errors:
             text += f"; {error.field}: {error.message}" if error.field else f"; {error.message}"

@@ -30,7 +30,7 @@ from modelport.exits import paragraph
 from modelport.mlflow_target import help as help_text
 from modelport.mlflow_target import inputs as bodies
 from modelport.mlflow_target import local
-from modelport.mlflow_target.address import address
+from modelport.mlflow_target.address import Address, address
 from modelport.mlflow_target.changes import Changes
 from modelport.mlflow_target.codes import code_of
 from modelport.mlflow_target.config import Unfit
@@ -54,7 +54,7 @@ class ModelportDeploymentClient(BaseDeploymentClient):
         self._options = ""
         with self._translated():
             found = address(target_uri)
-            client = Client(found.url)
+            client = _client(found)
         self._options = client.connection.options
         changes = Changes(client, found, self._options)
         announced: Announced = {}
@@ -179,6 +179,13 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Conf
 def target_help() -> str:
     """What a target URI looks like, and the config keys that are modelport's own."""
     return help_text.TEXT
+
+
+def _client(found: Address) -> Client:
+    try:
+        return Client(found.url)
+    except ValueError as error:
+        raise Unfit(str(error)) from error
 
 
 def _body(inputs: Any) -> bytes | JSON:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from modelport.mlflow_target.config import seconds, truth
+from modelport.mlflow_target.config import Unfit, seconds, truth
 
 SCHEMES = {"modelport": "http", "modelport+https": "https"}
 OPTIONS = ("wait", "timeout_seconds")
@@ -26,15 +26,15 @@ class Address:
 
 
 def address(uri: str) -> Address:
-    """Reads a target URI. Raises ValueError, saying how one looks."""
+    """Reads a target URI. Raises Unfit, saying how one looks."""
     parts = urlsplit(uri)
     if parts.scheme not in SCHEMES or parts.fragment:
-        raise ValueError(f"{uri!r} is no URI of a modelport target; one looks like {FORMS}")
+        raise Unfit(f"{uri!r} is no URI of a modelport target; one looks like {FORMS}")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("a key does not belong into a URI, which ends up in logs: put it into MODELPORT_API_KEY")
+        raise Unfit("a key does not belong into a URI, which ends up in logs: put it into MODELPORT_API_KEY")
     *prefix, target = [unquote(part) for part in parts.path.strip("/").split("/")]
     if not target or (prefix and not parts.netloc):
-        raise ValueError(f"{uri!r} names no target; one looks like {FORMS}")
+        raise Unfit(f"{uri!r} names no target; one looks like {FORMS}")
     options = _options(parts.query)
     return Address(
         url=_url(parts, prefix) if parts.netloc else None,
@@ -52,5 +52,5 @@ def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
         if name not in OPTIONS:
-            raise ValueError(f"{name!r} is no option of a target URI; there are {' and '.join(OPTIONS)}")
+            raise Unfit(f"{name!r} is no option of a target URI; there are {' and '.join(OPTIONS)}")
     return options

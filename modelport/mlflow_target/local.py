@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from modelport.mlflow_target.config import Unfit
@@ -32,4 +34,6 @@ def serve(name: str, model_uri: str, flavor: str | None, config: Mapping[str, An
     options = [part for key, value in given.items() for part in (OPTIONS[key], str(value))]
     note(f"{name}: http://{given['host']}:{given['port']}/invocations, until Ctrl-C")
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model_uri, *options]
-    subprocess.run(command, check=True)
+    # it looks for its server, uvicorn, on the PATH
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    subprocess.run(command, check=True, env={**os.environ, "PATH": path})

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
 from collections.abc import Iterator
 
 import pytest
-import structlog
-import uvicorn
-from sqlalchemy import update
 from typer.testing import CliRunner
 
 import modelport
 from adapters import registry
-from api.app import create_app
 from modelport.cli import app
 from modelport.client import Client
 from modelport.exits import Exit
 from modelport.handles import Deployment, Operation
-from operations import queue
 from operations.database import Database
-from operations.models import Operation as Row
-from operations.settings import settings
-from operations.states import Lane
 from tests.fakes.memory.world import WORLDS, Thing, World
-from worker.engine import Engine
+from tests.modelport.real_server import serving
 
 WAIT_SECONDS = 60.0
 
@@ -40,38 +30,16 @@ def database_url(sqlite_url: str) -> str:
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setitem(registry.BUILT_IN, "memory", "tests.fakes.memory")
     monkeypatch.setenv("MODELPORT_TARGETS", json.dumps({"here": {"uri": "memory:/one"}}))
-    monkeypatch.setattr(queue, "announce", lambda *_: None)
-    monkeypatch.setattr(queue, "hint", lambda *_: None)
     WORLDS["memory:/one"] = World()
     yield WORLDS["memory:/one"]
     WORLDS.clear()
 
 
 @pytest.fixture
-def url(world: World, db: Database) -> Iterator[str]:
-    """The server, and beside it an engine that takes what is due, until both are stopped."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-    )  # standard output is ours
-    stopping = threading.Event()
-    server = uvicorn.Server(uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="warning"))
-    serving = threading.Thread(target=server.run)
-    working = threading.Thread(target=_work, args=(db, stopping))
-    serving.start()
-    try:
-        while not server.started:
-            assert serving.is_alive()
-            stopping.wait(0.01)
-        working.start()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        stopping.set()
-        server.should_exit = True
-        serving.join()
-        if working.ident:
-            working.join()
-        structlog.reset_defaults()
+def url(world: World, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    del world
+    with serving(db, monkeypatch, ["memory"]) as url:
+        yield url
 
 
 @pytest.fixture
@@ -211,16 +179,3 @@ def test_what_other_hands_did_is_reconciled_adopted_and_removed(world: World, cl
         client.undo(adopted.id)
     ran = CliRunner().invoke(app, ["reconcile", "here/wild", "--url", url])
     assert ran.exit_code == 0, ran.output
-
-
-def _work(db: Database, stopping: threading.Event) -> None:
-    engine = Engine(db, settings(), worker="one@here", process="one#1", offers=["memory"])
-    try:
-        while not stopping.wait(0.02):
-            for lane in Lane:
-                engine.advance(lane)
-            with db.write() as session:
-                # what waits a moment is due at once, so that no test has to wait
-                session.execute(update(Row).where(Row.leased_by.is_(None), Row.due_at.is_not(None)).values(due_at=0.0))
-    finally:
-        engine.close()
