@@ -23,10 +23,6 @@ from operations.models import Deployment, Event, Operation, Target
 from operations.states import ALLOWED, FINAL, Kind, Lane, State
 
 
-class Lost(Exception):
-    """The lease is no longer this worker's; what it found out is dropped."""
-
-
 class TooLate(Exception):
     """The operation can no longer be cancelled."""
 
@@ -51,7 +47,7 @@ class Claim:
 def move(session: Session, operation: Operation, state: State, *, message: str = "", by: str) -> None:
     """Bring an operation to ``state`` and write the event. Raises NotAllowed outside the table.
 
-    A final state ends the lease and lets the deployment's next operation start.
+    A final state ends the lease and lets the deployment's next operation start: the deployment's row must be locked.
     """
     if state not in ALLOWED[operation.state]:
         raise NotAllowed(f"operation {operation.id}: {operation.state} may not become {state}")
@@ -138,18 +134,6 @@ def claim(
     return Claim(token, at, list(operations.unique()), taken_over)
 
 
-def hold(session: Session, operation: Operation, token: str, *, lease_seconds: float, writes: bool) -> None:
-    """Renew the lease just before a call to the target, and count the call if it may write. Raises Lost."""
-    result = session.execute(
-        update(Operation)
-        .where(Operation.id == operation.id, Operation.leased_by == token)
-        .values(due_at=now() + lease_seconds, writes=Operation.writes + (1 if writes else 0))
-        .execution_options(synchronize_session=False)
-    )
-    if cast(CursorResult[Any], result).rowcount != 1:
-        raise Lost(operation.id)
-
-
 def hold_many(
     session: Session, identities: Sequence[str], token: str, *, lease_seconds: float, writes: bool
 ) -> frozenset[str]:
@@ -166,18 +150,28 @@ def hold_many(
     return frozenset(held)
 
 
-def record(session: Session, operation: Operation, token: str) -> Operation:
-    """The operation as it is now, locked with its deployment for writing down what a call came to. Raises Lost."""
-    _lock_only(session, operation.deployment_id)
-    row = session.scalars(
+def record(session: Session, operations: Sequence[Operation], token: str) -> list[Operation]:
+    """Operations as they are now, locked with their deployments for writing down what calls came to.
+
+    Those whose lease is no longer this worker's are left out: what it found out about them is dropped.
+    """
+    if not operations:
+        return []
+    # in one order for all workers, so that none waits for a row that waits for it
+    session.execute(
+        select(Deployment.id)
+        .where(Deployment.id.in_({o.deployment_id for o in operations}))
+        .order_by(Deployment.id)
+        .with_for_update()
+    )
+    rows = session.scalars(
         select(Operation)
-        .where(Operation.id == operation.id, Operation.leased_by == token)
+        .where(Operation.id.in_([o.id for o in operations]), Operation.leased_by == token)
+        .order_by(Operation.deployment_id)
         .with_for_update(of=Operation)
         .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
-        raise Lost(operation.id)
-    return row
+    )
+    return list(rows.unique())
 
 
 def hand_back(session: Session, operation: Operation, *, due_in: float, lane: Lane) -> None:
@@ -255,7 +249,6 @@ def write_lane(operation: Operation) -> Lane:
 
 
 def _finish(session: Session, operation: Operation, at: float) -> None:
-    _lock_only(session, operation.deployment_id)
     deployment = operation.deployment
     operation.due_at = None
     operation.leased_by = None
@@ -265,10 +258,16 @@ def _finish(session: Session, operation: Operation, at: float) -> None:
     deployment.updated_at = at
     if operation.state != State.SUCCEEDED:
         deployment.generation += 1
-    session.flush()
+    if deployment.last_seq == operation.seq:
+        return
+    # the operation itself is left out by name, since its end may not be flushed yet
     successor = session.scalars(
         select(Operation)
-        .where(Operation.deployment_id == operation.deployment_id, Operation.finished_at.is_(None))
+        .where(
+            Operation.deployment_id == operation.deployment_id,
+            Operation.finished_at.is_(None),
+            Operation.id != operation.id,
+        )
         .order_by(Operation.seq)
         .limit(1)
         .options(raiseload("*"))
@@ -276,11 +275,6 @@ def _finish(session: Session, operation: Operation, at: float) -> None:
     if successor is not None and successor.due_at is None:
         successor.due_at = at
         successor.fence = operation.fence
-
-
-def _lock_only(session: Session, deployment_id: str) -> None:
-    """Lock a deployment's row without reading it; what is read after it in this transaction is as it is now."""
-    session.execute(select(Deployment.id).where(Deployment.id == deployment_id).with_for_update())
 
 
 def _lease_targets(

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from operations.clock import instant
-from operations.models import Target
+from operations.models import Operation, Target
+from operations.states import Lane
+
+BURST = 0.1  # of the limit at once; the rest of it comes evenly
 
 
-def take(session: Session, target_id: str, *, writes: int, per_seconds: float) -> float:
-    """Take one token. Returns 0.0 when it was granted, else the seconds until one will be there; none is reserved.
+@dataclass(frozen=True)
+class Taken:
+    """What was granted, and how long the others wait: none of it is reserved for them.
 
-    The bucket holds ``writes`` tokens less what any window of ``per_seconds`` already saw: it refills at
-    ``writes / per_seconds`` and starts with half, so that no window of that length can see more than ``writes``
-    after a burst.
+    ``first_in`` seconds until the next token, then one every ``spacing`` seconds; ``ahead`` wait for one already, and
+    nobody waits longer than ``longest`` before asking again.
+    """
+
+    granted: int
+    first_in: float
+    spacing: float
+    ahead: int
+    longest: float
+
+    def wait(self, place: int) -> float:
+        """Seconds after which the one at this place of those not granted may ask again."""
+        return min(self.first_in + (self.ahead + place) * self.spacing, self.longest)
+
+
+def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: int, per_seconds: float) -> Taken:
+    """Take up to ``wanted`` tokens.
+
+    The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds``, so that
+    no window of that length sees more than ``writes``, whatever came before it. A limit of one is one every
+    ``per_seconds``.
     """
     at = instant(session)
     target = session.execute(
         select(Target.tokens, Target.tokens_at).where(Target.id == target_id).with_for_update(of=Target)
     ).one()
-    capacity = max(1.0, writes / 2)
-    rate = (writes - capacity) / per_seconds if writes > 1 else writes / per_seconds
+    capacity = max(1.0, writes * BURST)
+    rate = (writes - capacity if writes > 1 else 1.0) / per_seconds
     tokens = min(capacity, target.tokens + (at - target.tokens_at) * rate)
-    granted = tokens >= 1.0
-    session.execute(
-        update(Target).where(Target.id == target_id).values(tokens=tokens - 1.0 if granted else tokens, tokens_at=at)
-    )
-    return 0.0 if granted else (1.0 - tokens) / rate
+    granted = min(wanted, int(tokens))
+    session.execute(update(Target).where(Target.id == target_id).values(tokens=tokens - granted, tokens_at=at))
+    ahead = _waiting(session, target_id, lane, at) if granted < wanted else 0
+    return Taken(granted, (1.0 - (tokens - granted)) / rate, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))
+
+
+def _waiting(session: Session, target_id: str, lane: Lane, at: float) -> int:
+    """Operations of this lane that wait to write to the target; what only waits to be looked at is in another."""
+    return session.execute(
+        select(func.count())
+        .select_from(Operation)
+        .where(
+            Operation.lane == lane,
+            Operation.finished_at.is_(None),
+            Operation.due_at > at,
+            Operation.not_before.is_not(None),
+            Operation.leased_by.is_(None),
+            Operation.target_id == target_id,
+        )
+    ).scalar_one()

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
     claim_size: int = Field(64, gt=0, description="operations claimed by one worker task to write at once")
     look_size: int = Field(1000, gt=0, description="operations claimed by one worker task to look at once")
-    threads: int = Field(16, gt=0, description="calls at once in one worker process; most of their time is waiting")
+    threads: int = Field(32, gt=0, description="calls at once in one worker process; most of their time is waiting")
     advance_budget_seconds: float = Field(
         20.0, gt=0, description="how long one worker task goes on before it hands back what it has not reached"
     )

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 from sqlalchemy.orm import Session
 
-from adapters.contract import AdapterError, Fence, Progress, Seen, Toward
-from operations import ledger, limits
+from adapters.contract import AdapterError, Progress, Seen
+from operations import ledger
 from operations.database import Database
-from operations.ledger import Claim, Lost
+from operations.ledger import Claim
 from operations.models import Operation
 from operations.settings import Settings
 from operations.states import Lane, State
@@ -26,10 +26,9 @@ from worker.observer import Observer
 from worker.outcomes import Outcomes, problem, to_be_cancelled
 from worker.places import Opened, Places
 from worker.recorder import Recorder, note_failure
+from worker.stepping import RETRY_SECONDS, Stepping, fence, toward
 
 log = structlog.get_logger(__name__)
-
-RETRY_SECONDS = 5.0  # after a failure of our own, such as a database that went away
 
 
 class Engine:
@@ -50,11 +49,11 @@ class Engine:
         self._worker = worker
         self._process = process
         self._offers = list(offers)
-        self._stopping = stopping
         self._places = Places(settings)
         self._outcomes = Outcomes(settings, worker)
         self._recorder = Recorder(database, worker)
         self._beginning = Beginning(self._recorder, self._outcomes, worker)
+        self._stepping = Stepping(settings, self._recorder, self._outcomes, stopping)
         self._observer = Observer(database, settings, self._places, self._offers)
 
     def advance(self, lane: Lane) -> bool:
@@ -106,7 +105,7 @@ class Engine:
             if lane == Lane.LOOK:
                 self._conclude(claim, share, opened, seen)
             else:
-                self._step_all(claim, share, opened, seen, until)
+                self._stepping.run(claim, share, opened, seen, until)
         except Exception:
             log.exception("share_failed", target=target.name)
             self._recorder.hand_back(claim, share, due_in=RETRY_SECONDS)
@@ -183,126 +182,7 @@ class Engine:
         if seen.needs_write:
             return None
         try:
-            return opened.adapter.step(operation.handle or {}, seen, _toward(operation), _fence(operation))
+            return opened.adapter.step(operation.handle or {}, seen, toward(operation), fence(operation))
         except Exception as error:
             note_failure(error, operation)
             return error
-
-    def _step_all(
-        self,
-        claim: Claim,
-        share: list[Operation],
-        opened: Opened,
-        seen: Mapping[str, Seen | AdapterError],
-        until: float,
-    ) -> None:
-        share, held_at = self._hold_all(claim, share, opened, seen)
-
-        def drive(operation: Operation) -> None:
-            if time.monotonic() > until or self._stopping():
-                self._recorder.hand_back(claim, [operation])
-                return
-            try:
-                self._step(claim, operation, opened, seen[operation.id], until, held_at)
-            except Lost:
-                log.warning("lease_lost", operation=operation.id)
-            except Exception:
-                log.exception("step_failed", operation=operation.id)
-                self._recorder.hand_back(claim, [operation], due_in=RETRY_SECONDS)
-
-        with ThreadPoolExecutor(opened.width(len(share)), thread_name_prefix="call") as pool:
-            list(pool.map(drive, share))
-
-    def _hold_all(
-        self, claim: Claim, share: list[Operation], opened: Opened, seen: Mapping[str, Seen | AdapterError]
-    ) -> tuple[list[Operation], float | None]:
-        """Renew the leases of all in one transaction, and count the calls that may write; those still held, and when.
-
-        The calls that begin within a third of the lease need no transaction of their own. None where they do anyway,
-        since the target's limit gives its tokens one by one.
-        """
-        if opened.limits.writes is not None:
-            return share, None
-        held_at = time.monotonic()
-        looked = {o.id: found for o in share if isinstance(found := seen[o.id], Seen)}
-        writing = [o.id for o in share if o.id in looked and _writes(o, looked[o.id])]
-        waiting = [o.id for o in share if o.id in looked and o.id not in set(writing)]
-        lease = self._settings.lease_seconds
-        with self._database.write() as session:
-            held = ledger.hold_many(session, writing, claim.token, lease_seconds=lease, writes=True)
-            held |= ledger.hold_many(session, waiting, claim.token, lease_seconds=lease, writes=False)
-        return [o for o in share if o.id in held or o.id not in looked], held_at
-
-    def _step(
-        self,
-        claim: Claim,
-        operation: Operation,
-        opened: Opened,
-        seen: Seen | AdapterError,
-        until: float,
-        held_at: float | None,
-    ) -> None:
-        """Take one operation as far as it goes without waiting. Raises Lost."""
-        while True:
-            result: Progress | Exception
-            if isinstance(seen, AdapterError):
-                result = seen
-            else:
-                held = held_at is not None and time.monotonic() - held_at < self._settings.lease_seconds / 3
-                if not held and not self._may_write(claim, operation, opened, seen):
-                    return
-                held_at = None
-                try:
-                    result = opened.adapter.step(operation.handle or {}, seen, _toward(operation), _fence(operation))
-                except Exception as error:
-                    note_failure(error, operation)
-                    result = error
-            kept = False
-            with self._database.write() as session:
-                operation = ledger.record(session, operation, claim.token)
-                if isinstance(result, Progress):
-                    keep_lease = time.monotonic() < until and not self._stopping() and operation.cancelled_by is None
-                    kept = self._outcomes.progressed(session, operation, result, keep_lease=keep_lease)
-                else:
-                    self._outcomes.failed(session, operation, result)
-            self._recorder.tell([operation])
-            if not kept or isinstance(result, Exception):
-                return
-            seen = result.seen or opened.adapter.look_many({operation.id: operation.handle or {}})[operation.id]
-
-    def _may_write(self, claim: Claim, operation: Operation, opened: Opened, seen: Seen) -> bool:
-        """Renew the lease right before a call, and take a token of the target's limit. Raises Lost."""
-        wait = 0.0
-        with self._database.write() as session:
-            if seen.needs_write and opened.limits.writes is not None:
-                wait = limits.take(
-                    session, operation.target_id, writes=opened.limits.writes, per_seconds=opened.limits.per_seconds
-                )
-            if wait:
-                operation = ledger.record(session, operation, claim.token)
-                reason = f"{opened.place.name} allows {opened.limits.writes} writes in {opened.limits.per_seconds:g} s"
-                self._outcomes.postponed(session, operation, wait=wait, reason=reason)
-            else:
-                ledger.hold(
-                    session,
-                    operation,
-                    claim.token,
-                    lease_seconds=self._settings.lease_seconds,
-                    writes=_writes(operation, seen),
-                )
-        if wait:
-            self._recorder.tell([operation])
-        return not wait
-
-
-def _writes(operation: Operation, seen: Seen) -> bool:
-    """Whether the next step may write; a look does not know that the direction has turned since."""
-    return seen.needs_write or operation.state == State.UNDOING
-
-
-def _fence(operation: Operation) -> Fence:
-    return Fence(operation.fence, operation.deployment.fence_floor)
-
-
-def _toward(operation: Operation) -> Toward:
-    return "back" if operation.state == State.UNDOING else "forward"

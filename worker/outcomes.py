@@ -107,8 +107,12 @@ class Outcomes:
         ledger.hand_back(session, operation, due_in=pause, lane=operation.lane)
 
     def postponed(self, session: Session, operation: Operation, *, wait: float, reason: str) -> None:
-        """Write down that the next step waits ``wait`` seconds for a limit, and which."""
+        """Write down that the next step waits ``wait`` seconds for a limit, and which; deadlines wait with it."""
         operation.not_before = instant(session) + wait
+        if operation.deadline_at is not None:
+            operation.deadline_at += wait
+        if operation.undo_deadline_at is not None:
+            operation.undo_deadline_at += wait
         if operation.waits_for != reason:
             operation.waits_for = reason
             ledger.note(session, operation, f"waits for {reason}", by=self._worker)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from adapters.contract import AdapterError
 from operations import ledger, queue
 from operations.database import Database
-from operations.ledger import Claim, Lost
+from operations.ledger import Claim
 from operations.models import Operation
 from operations.states import FINAL, Lane
 
@@ -31,19 +31,17 @@ class Recorder:
     ) -> list[Operation]:
         """Write down something about each, several in one transaction. Returns the rows still ours when it began."""
         recorded: list[Operation] = []
-        # one order for all workers, so that none waits for a row that waits for it
         ordered = sorted(share, key=lambda o: o.deployment_id)
         for start in range(0, len(ordered), RECORDS_AT_ONCE):
-            rows: list[Operation] = []
+            portion = ordered[start : start + RECORDS_AT_ONCE]
             with self.database.write() as session:
-                for operation in ordered[start : start + RECORDS_AT_ONCE]:
-                    try:
-                        row = ledger.record(session, operation, claim.token)
-                    except Lost:
-                        log.warning("lease_lost", operation=operation.id)
-                        continue
-                    write(session, row)
-                    rows.append(row)
+                rows = ledger.record(session, portion, claim.token)
+                # each row is written once, at the end: what one outcome changes, the next one does not ask about
+                with session.no_autoflush:
+                    for row in rows:
+                        write(session, row)
+            for lost in {o.id for o in portion} - {row.id for row in rows}:
+                log.warning("lease_lost", operation=lost)
             self.tell(rows)
             recorded += rows
         return recorded

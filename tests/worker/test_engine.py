@@ -338,6 +338,8 @@ def test_the_limit_of_a_target_postpones_and_says_until_when(db: Database, engin
     assert world.calls["put"] == 1
     assert len(waiting) == 2
     assert all(o.not_before and "2 writes in 1000 s" in (o.waits_for or "") for o in waiting)
+    # waiting for the limit is not the target being slow
+    assert all(o.deadline_at - o.started_at >= o.deadline_seconds + 900 for o in waiting)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("kind", [Kind.DELETE])
