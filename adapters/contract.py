@@ -268,14 +268,33 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Chunks(Protocol):
+    """The bytes of an answer that streams, as they come; read once, by one thread at a time.
+
+    Whoever takes the answer closes them at the end: that gives the connection back, and breaks off what still comes.
+    """
+
+    def __next__(self) -> bytes:
+        """The next bytes, waited for. Raises StopIteration at the end, and Unreachable where the stream breaks."""
+        ...
+
+    def close(self) -> None:
+        """No more is wanted. Twice is the same as once."""
+        ...
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What the model's server said, whatever it said: its own status, body and type."""
+    """What the model's server said, whatever it said: its own status, body and type.
+
+    Where it streams, ``body`` is empty and ``chunks`` gives the bytes as they come.
+    """
 
     status: int
     body: bytes
     content_type: str
     variant: str | None = None
+    chunks: Chunks | None = None
 
 
 class Unreachable(Exception):
