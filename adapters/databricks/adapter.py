@@ -73,6 +73,7 @@ class DatabricksAdapter:
             "toward": "forward",
             "adopt": change.adopt,
             "sent": None,
+            "placed_at": _placed_at(change.placed),
             "deleted": False,
             "undoing": False,
             "made": {"forward": [], "back": []},
@@ -261,6 +262,12 @@ def _previous(change: Change) -> JSON | None:
         if change.desired is None:
             return None
         raise
+
+
+def _placed_at(placed: Handle) -> int | None:
+    """When the last operation's write was taken, by the workspace's clock: what is seen older than that is stale."""
+    told = [at for at in ((placed.get("sent") or {}).get("at"), placed.get("placed_at")) if at is not None]
+    return max(told, default=None)
 
 
 def _tells(handle: Handle, found: JSON | None) -> bool:

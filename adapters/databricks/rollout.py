@@ -17,7 +17,7 @@ from adapters.databricks.things import BROKEN, GAVE_UP, UPDATING, carried, owner
 
 # Reads may miss a thing for a moment: so many in a row are believed
 ABSENT_LOOKS = 2
-# ... and so many where an accepted write says otherwise, before it is made again
+# ... and so many where an accepted write, of this change or the last, says otherwise
 LATE_LOOKS = 5
 
 
@@ -96,8 +96,7 @@ class _Case:
     def back(self) -> Decision:
         goal, before = self.handle["desired"], self.handle["previous"]
         if self.thing is None:
-            patience = LATE_LOOKS if self._sent() else ABSENT_LOOKS
-            if not self.handle["deleted"] and self.handle["absent"] + 1 < patience:
+            if not self._is_gone():
                 return self._absent_again()
             return self._write(Effect("create", before)) if before else self.end("done", "nothing of it is left")
         differs = before is None or before["content"] != goal["content"]
@@ -110,7 +109,7 @@ class _Case:
     def delete(self) -> Decision:
         deleted = self.handle["deleted"]
         if self.thing is None:
-            if not deleted and self.handle["absent"] + 1 < ABSENT_LOOKS:
+            if not self._is_gone():
                 return self._absent_again()
             return self.end("done" if self.toward == "forward" else "landed", "deleted", phase="clean")
         if self.toward == "back" and not deleted:
@@ -125,9 +124,7 @@ class _Case:
         if self.toward == "back":
             return self.end("done", "left as it was found")
         if self.thing is None:
-            if self.handle["absent"] + 1 < ABSENT_LOOKS:
-                return self._absent_again()
-            return self.end("failed", "it is not there any more")
+            return self.end("failed", "it is not there any more") if self._is_gone() else self._absent_again()
         if not self.is_ours and owner(self.thing) is not None:
             raise Conflict(f"an endpoint {self.handle['name']} exists in the workspace and has another owner")
         if self.is_ours and self._carries(goal):
@@ -189,14 +186,17 @@ class _Case:
     def _sent(self) -> bool:
         return self.handle["sent"] is not None
 
+    def _is_gone(self) -> bool:
+        """Whether that it is not seen is believed: not at once where it may be a read that misses it."""
+        known = self._sent() or self.handle["placed_at"] is not None
+        return bool(self.handle["deleted"] or self.handle["absent"] + 1 >= (LATE_LOOKS if known else ABSENT_LOOKS))
+
     def _lags(self) -> bool:
         """Whether what is seen is from before an accepted write."""
-        sent = self.handle["sent"]
-        if self.thing is None or sent is None or self.handle["late"] >= LATE_LOOKS:
+        at = self.handle["sent"]["at"] if self._sent() else self.handle["placed_at"]
+        if self.thing is None or at is None or self.thing["changed_at"] is None or self.handle["late"] >= LATE_LOOKS:
             return False
-        if sent["at"] is None or self.thing["changed_at"] is None:
-            return False
-        return bool(self.there["changed_at"] < sent["at"])
+        return bool(self.thing["changed_at"] < at)
 
     def _recognised(self, goal: JSON) -> Handle:
         """Remember that the change was seen under way: settled later, it has ended and not merely not begun."""

@@ -438,7 +438,7 @@ class FakeDatabricks:
         for kind in ("fails", "canceled", "stuck"):
             fault = self._take(kind, verb, name)
             if fault is not None:
-                return Fate(float("inf")) if kind == "stuck" else Fate(conduct.seconds, kind, fault.message)
+                return Fate(float("inf")) if kind == "stuck" else Fate(conduct.seconds, kind, fault.message, conduct.looks)
         return Fate(conduct.seconds, looks=conduct.looks if conduct.seconds else None)
 
     def _image(self, name: str) -> tuple[Document, Document] | None:
