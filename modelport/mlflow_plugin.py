@@ -22,7 +22,6 @@ from mlflow.deployments import BaseDeploymentClient, PredictionsResponse
 from mlflow.environment_variables import MLFLOW_DEPLOYMENT_PREDICT_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, NOT_IMPLEMENTED, ErrorCode
-from mlflow.utils.proto_json_utils import dump_input_data
 
 from modelport.client import Client
 from modelport.errors import ModelportError
@@ -193,9 +192,7 @@ def _body(inputs: Any) -> bytes | JSON:
         return inputs
     if isinstance(inputs, str):
         return inputs.encode()
-    if isinstance(inputs, dict | list | tuple):
-        return bodies.document(inputs)  # type: ignore[no-any-return]  # a dict, as it was given one
-    return bodies.text_document(dump_input_data(inputs))
+    return bodies.document(inputs)
 
 
 def _predictions(answer: Prediction) -> PredictionsResponse:

@@ -1,8 +1,12 @@
-"""Inputs of a prediction as the body that the server takes: MLflow's four shapes, in strict JSON."""
+"""Inputs of a prediction as the body that the server takes: MLflow's four shapes, in strict JSON.
+
+MLflow's own ``dump_input_data`` is not used: it writes NaN, which is no JSON, and fails on dicts, and in 2.22 without
+scipy. Neither pandas nor numpy has to be there.
+"""
 
 from __future__ import annotations
 
-import json
+import base64
 import math
 from typing import Any
 
@@ -11,18 +15,17 @@ from modelport.mlflow_target.config import Unfit
 SHAPES = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
 
 
-def document(inputs: Any) -> Any:
-    """What is sent for dicts and lists: one of the four shapes as it is, anything else as ``inputs``.
+def document(inputs: Any) -> dict[str, Any]:
+    """A dict in one of the four shapes as it is, a data frame as ``dataframe_split``, anything else as ``inputs``.
 
-    NaN, which JSON has not, becomes null as in pandas. Raises Unfit for what JSON cannot carry.
+    NaN, which JSON has not, becomes null as in pandas; bytes become base64, as MLflow's servers read them. Raises
+    Unfit for what JSON cannot carry.
     """
-    shaped = isinstance(inputs, dict) and SHAPES & inputs.keys()
-    return _plain(inputs if shaped else {"inputs": inputs})
-
-
-def text_document(text: str) -> bytes:
-    """A document that MLflow has written, without its NaN."""
-    return json.dumps(_plain(json.loads(text))).encode()
+    if isinstance(inputs, dict) and SHAPES & inputs.keys():
+        return {str(key): _plain(value) for key, value in inputs.items()}
+    if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):
+        return {"dataframe_split": _plain(inputs.to_dict(orient="split"))}
+    return {"inputs": _plain(inputs.toarray() if hasattr(inputs, "toarray") else inputs)}
 
 
 def _plain(value: Any) -> Any:
@@ -30,14 +33,22 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if hasattr(value, "tolist"):  # arrays and scalars of numpy, which need not be there
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return _number(value)
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy
         return _plain(value.tolist())
+    if type(value).__name__ in {"NAType", "NaTType"}:  # missing, to pandas
+        return None
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    if isinstance(value, float) and math.isinf(value):
-        raise Unfit("the inputs have an infinite number, which JSON cannot carry")
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
     raise Unfit(f"the inputs have a {type(value).__name__}, which JSON cannot carry")
+
+
+def _number(value: float) -> float | None:
+    if math.isinf(value):
+        raise Unfit("the inputs have an infinite number, which JSON cannot carry")
+    return None if math.isnan(value) else value
