@@ -123,10 +123,11 @@ class Workspace:
 
     def _log(self, name: str, entity: str, kind: str) -> str:
         try:
-            said = self._call("GET", _path(name, f"served-models/{quote(entity, safe='')}/{kind}")).get("logs") or ""
+            return str(
+                self._call("GET", _path(name, f"served-models/{quote(entity, safe='')}/{kind}")).get("logs") or ""
+            )
         except Missing:
             return ""
-        return access(self._place, self._place.call_timeout_seconds).redact(str(said))
 
     def _call(self, method: str, path: str, body: JSON | None = None, params: dict[str, str] | None = None) -> JSON:
         seconds = self._place.call_timeout_seconds
@@ -145,11 +146,11 @@ class Workspace:
         if not response.is_success:
             code, words = _words(response)
             raise self._refusal(response, code, _short(way.redact(words)))
-        return self._document(response)
+        return self._document(way.redact(response.text))
 
-    def _document(self, response: httpx.Response) -> JSON:
+    def _document(self, text: str) -> JSON:
         try:
-            document = json.loads(response.content or b"{}")
+            document = json.loads(text or "{}")
         except ValueError:
             document = None
         if not isinstance(document, dict):
