@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from adapters import registry
-from adapters.contract import JSON, AdapterError, Place, Unreachable
+from adapters.contract import JSON, AdapterError, Answer, Chunks, Place, Unreachable
 from adapters.contract import Request as Prediction
 from adapters.description import Capabilities
 from api.body import StrictRoute
@@ -34,11 +36,18 @@ from operations.settings import settings
 router = APIRouter(prefix="/v1/deployments", tags=["predictions"], route_class=StrictRoute)
 
 SHAPES = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
+# of models that talk, with whatever else their interfaces know: temperature, max_tokens, tools ...
+TALKS = frozenset({"messages", "prompt", "input"})
+BESIDE = frozenset({"params", "stream"})
+EVENTS = "text/event-stream"
 MEDIA_TYPES = frozenset({"application/json", "text/csv"})
 PASSED_ON = ("accept", "traceparent", "tracestate")
 ANSWERED = {
     "description": "The model's own answer, with Modelport-Origin: model; its errors come with their own status",
-    "content": {"application/json": {"schema": {"description": "whatever the model answers"}}},
+    "content": {
+        "application/json": {"schema": {"description": "whatever the model answers"}},
+        EVENTS: {"schema": {"description": "where the model streams, as it comes; a break ends it with event: error"}},
+    },
     "headers": {
         ORIGIN: {"schema": {"enum": ["model", "modelport"]}, "description": "who wrote this answer"},
         "Modelport-Revision": {"schema": {"type": "integer"}, "description": "the revision that serves"},
@@ -49,7 +58,11 @@ INPUT = {
     "required": True,
     "content": {
         "application/json": {
-            "schema": {"type": "object", "description": "exactly one of the four shapes, and params"},
+            "schema": {
+                "type": "object",
+                "description": "exactly one of the four shapes, with params and stream; or messages, prompt or input, "
+                "with whatever the model knows beside it",
+            },
             "example": {"dataframe_split": {"columns": ["x"], "data": [[1.0]]}},
         },
         "text/csv": {"schema": {"type": "string"}},
@@ -87,10 +100,30 @@ async def predict(
     prediction = Prediction(body, request.headers.get("content-type", ""), variant, headers)
     # threads of their own, so that slow models keep nobody from submitting
     threads = request.app.state.predict_threads
-    return await to_thread.run_sync(_predict, target, name, prediction, limiter=threads)
+    answer, headers = await to_thread.run_sync(_predict, target, name, prediction, limiter=threads)
+    if answer.chunks is None:
+        return Response(answer.body, answer.status, headers=headers)
+    passed_on = _passed_on(answer.chunks, answer.content_type, threads)
+    return StreamingResponse(passed_on, answer.status, headers={**headers, "Cache-Control": "no-cache"})
 
 
-def _predict(target: str, name: str, prediction: Prediction) -> Response:
+async def _passed_on(chunks: Chunks, content_type: str, threads: CapacityLimiter) -> AsyncIterator[bytes]:
+    """The bytes as they come, each waited for in a thread; at the end, or when the caller goes, they are closed."""
+    try:
+        while (chunk := await to_thread.run_sync(next, chunks, None, limiter=threads)) is not None:
+            yield chunk
+    except Unreachable as error:
+        if not content_type.startswith(EVENTS):
+            raise
+        # a stream of events that merely stopped would look like a whole one
+        broken = (ModelTimeout if error.timed_out else ModelUnreachable)(str(error))
+        document = {"type": broken.type, "title": broken.title, "detail": broken.detail, "remedy": broken.remedy}
+        yield f"event: error\ndata: {json.dumps(document)}\n\n".encode()
+    finally:
+        chunks.close()
+
+
+def _predict(target: str, name: str, prediction: Prediction) -> tuple[Answer, dict[str, str]]:
     _check_input(prediction.body, prediction.content_type)
     way = _way(target, name)
     _check_limits(way, prediction)
@@ -104,7 +137,7 @@ def _predict(target: str, name: str, prediction: Prediction) -> Response:
     headers = {ORIGIN: "model", "Modelport-Revision": str(way.revision), "Content-Type": answer.content_type}
     if answer.variant is not None:
         headers["Modelport-Variant"] = answer.variant
-    return Response(answer.body, answer.status, headers=headers)
+    return answer, headers
 
 
 def _check_input(body: bytes, content_type: str) -> None:
@@ -118,11 +151,16 @@ def _check_input(body: bytes, content_type: str) -> None:
     except (ValueError, RecursionError) as error:
         raise InvalidBody(f"the body is not valid JSON: {error}") from None
     keys = set(document) if isinstance(document, dict) else set()
+    if not keys & SHAPES and len(keys & TALKS) == 1:
+        return
     if len(keys & SHAPES) != 1:
         found = ", ".join(sorted(keys & SHAPES)) or "none"
         raise InvalidPredictionInput.one("body", f"has {found} of the four shapes", InvalidPredictionInput.remedy)
-    for key in sorted(keys - SHAPES - {"params"}):
-        raise InvalidPredictionInput.one(key[:80], "is not known here", "Beside the input there may be params only.")
+    for key in sorted(keys - SHAPES - BESIDE):
+        remedy = "Beside the input there may be params and stream only."
+        raise InvalidPredictionInput.one(key[:80], "is not known here", remedy)
+    if not isinstance(document.get("stream", False), bool):
+        raise InvalidPredictionInput.one("stream", "is neither true nor false", "Send true, false, or leave it out.")
 
 
 def _check_limits(way: Way, prediction: Prediction) -> None:
