@@ -69,6 +69,7 @@ class Conduct:
 
     With ``looks`` an update takes that many reads that show it, whatever the clock says: for tests of each point.
     ``writes_limit`` creates and updates in ``writes_window`` are served, more are 429; None: as many as you like.
+    A stream has so many ``chunks``, each after so many seconds, and breaks after so many where that is set.
     ``clients`` are OAuth clients with their secrets; their tokens live ``token_seconds``.
     """
 
@@ -82,6 +83,9 @@ class Conduct:
     writes_window: float = 300.0
     model_status: int = 200
     model_latency: float = 0.0
+    chunks: int = 3
+    chunk_seconds: float = 0.01
+    breaks_after: int | None = None
     failure: str = "Container creation failed: no weights in the cellar"
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -301,9 +305,17 @@ class FakeDatabricks:
             model = f"{found['external_model']['provider']}/{found['external_model']['name']}"
         asked = _parsed(body)
         if asked.get("stream") is True:
-            return StreamingResponse(_events(model, entity), media_type="text/event-stream", headers=headers)
+            return StreamingResponse(self._events(model, entity), media_type="text/event-stream", headers=headers)
         got = base64.b64encode(body).decode()
         return JSONResponse({"predictions": [model], "served": entity, "body": got}, headers=headers)
+
+    async def _events(self, model: str, entity: str) -> Any:
+        for number in range(self.conduct.chunks):
+            if number == self.conduct.breaks_after:
+                raise ConnectionAbortedError("as it was asked to")
+            yield f"data: {json.dumps({'delta': f'{model} {number}', 'served': entity})}\n\n"
+            await asyncio.sleep(self.conduct.chunk_seconds)
+        yield "data: [DONE]\n\n"
 
     async def _uc_alias(self, request: Request) -> Response:
         def effect() -> Response:
@@ -362,6 +374,7 @@ class FakeDatabricks:
 
     async def _token(self, request: Request) -> Response:
         """OAuth for machines, and the exchange for a token of one route-optimised endpoint."""
+        await asyncio.sleep(self.conduct.latency)
         form = dict(parse_qsl((await request.body()).decode()))
         self.recorder.calls["TOKEN"] += 1
         if self._take("denied", "TOKEN", ""):
@@ -438,7 +451,9 @@ class FakeDatabricks:
         for kind in ("fails", "canceled", "stuck"):
             fault = self._take(kind, verb, name)
             if fault is not None:
-                return Fate(float("inf")) if kind == "stuck" else Fate(conduct.seconds, kind, fault.message, conduct.looks)
+                return (
+                    Fate(float("inf")) if kind == "stuck" else Fate(conduct.seconds, kind, fault.message, conduct.looks)
+                )
         return Fate(conduct.seconds, looks=conduct.looks if conduct.seconds else None)
 
     def _image(self, name: str) -> tuple[Document, Document] | None:
@@ -485,13 +500,6 @@ class FakeDatabricks:
             return JSONResponse(there.detail() | {"rate_limits": there.rate_limits} if there else None)
         answers = {"log": lambda: list(self.recorder.log), "counts": self.recorder.counts}
         return JSONResponse(answers.get(what, dict)())
-
-
-async def _events(model: str, entity: str) -> Any:
-    for number in range(3):
-        yield f"data: {json.dumps({'delta': f'{model} {number}', 'served': entity})}\n\n"
-        await asyncio.sleep(0.01)
-    yield "data: [DONE]\n\n"
 
 
 def _refused(refusal: Refusal) -> Response:
