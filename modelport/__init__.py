@@ -14,6 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelport.async_client import AsyncClient
+    from modelport.awaiting.handles import AsyncDeployment, AsyncOperation
+    from modelport.blocking.handles import Deployment, Operation
     from modelport.client import Client
     from modelport.errors import (
         AlreadyExists,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
         Invalid,
         KeyReused,
         MatchRequired,
+        ModelFailed,
         ModelportError,
         ModelTimeout,
         ModelUnreachable,
@@ -44,13 +48,15 @@ if TYPE_CHECKING:
         Unreachable,
         WaitTimeout,
     )
-    from modelport.handles import Deployment, Operation
     from modelport.types import Event, Prediction, Revision, Target, Variant
 
 __all__ = [
     "Client",
+    "AsyncClient",
     "Deployment",
     "Operation",
+    "AsyncDeployment",
+    "AsyncOperation",
     "Event",
     "Prediction",
     "Revision",
@@ -80,6 +86,7 @@ __all__ = [
     "ServerError",
     "ModelUnreachable",
     "ModelTimeout",
+    "ModelFailed",
     "OperationFailed",
     "OperationCancelled",
     "WaitTimeout",
@@ -87,7 +94,9 @@ __all__ = [
 
 _HOMES = {
     "Client": "modelport.client",
-    **dict.fromkeys(("Deployment", "Operation"), "modelport.handles"),
+    "AsyncClient": "modelport.async_client",
+    **dict.fromkeys(("AsyncDeployment", "AsyncOperation"), "modelport.awaiting.handles"),
+    **dict.fromkeys(("Deployment", "Operation"), "modelport.blocking.handles"),
     **dict.fromkeys(("Event", "Prediction", "Revision", "Target", "Variant"), "modelport.types"),
 }
 

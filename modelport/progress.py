@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from modelport.output import clean, note
 
 if TYPE_CHECKING:
-    from modelport import handles
+    from modelport.blocking.handles import Operation as Handle
     from modelport.client import Client
     from modelport.types import Operation
 
@@ -22,7 +22,7 @@ class _Show(Protocol):
     def __call__(self, operation: Operation) -> None: ...
 
 
-def followed(client: Client, operation_id: str, timeout: float | None, *, silent: bool) -> handles.Operation:
+def followed(client: Client, operation_id: str, timeout: float | None, *, silent: bool) -> Handle:
     """Block until the operation has ended, showing how it goes unless ``silent``, and give how it ended.
 
     Raises as ``Client.follow``.

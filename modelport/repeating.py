@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from modelport.answers import Response, is_problem, retry_after_seconds
-from modelport.calls import Call
+from modelport.calls.request import Call
 
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 CANNOT_HELP = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
@@ -55,3 +55,7 @@ class Repeats:
     def _backoff(self, tried: int) -> float:
         pause = min(self.first_pause_seconds * 2.0**tried, self.longest_pause_seconds)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+
+
+ONCE = Repeats(limit=0)
+"""Never again: for what has its own way to go on."""

@@ -62,6 +62,18 @@ class Outage:
         return pause
 
 
+class Deadline:
+    """The moment that is ``timeout`` seconds away when this is made; None: never."""
+
+    def __init__(self, timeout: float | None, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._at = None if timeout is None else clock() + timeout
+
+    def remaining(self) -> float | None:
+        """Seconds until then, 0 once it has passed; None: for ever."""
+        return None if self._at is None else max(0.0, self._at - self._clock())
+
+
 class Polls:
     """The long polls of one operation, until it ends or ``timeout`` seconds have passed (None: for ever)."""
 
@@ -72,7 +84,7 @@ class Polls:
         self._every = every
         self._clock = clock
         self._outage = Outage(outage_seconds, clock)
-        self._deadline = None if timeout is None else clock() + timeout
+        self._deadline = Deadline(timeout, clock)
         self._asked_at = clock()
         self._seen: Operation | None = None
 
@@ -106,4 +118,5 @@ class Polls:
         return min(pause, remaining)
 
     def _remaining(self) -> float:
-        return float("inf") if self._deadline is None else self._deadline - self._clock()
+        remaining = self._deadline.remaining()
+        return float("inf") if remaining is None else remaining

@@ -13,7 +13,7 @@ from modelport.exits import Exit, goes_on
 from modelport.progress import described, followed
 
 if TYPE_CHECKING:
-    from modelport.handles import Deployment, Operation
+    from modelport.blocking.handles import Deployment, Operation
 
 
 def finish(session: Session, submitted: Operation | Deployment, *, wait: bool, timeout: float | None) -> None:
@@ -21,7 +21,7 @@ def finish(session: Session, submitted: Operation | Deployment, *, wait: bool, t
 
     Raises OperationFailed and WaitTimeout, and ends the command on Ctrl-C saying how to go on.
     """
-    from modelport.handles import Deployment
+    from modelport.blocking.handles import Deployment
 
     if isinstance(submitted, Deployment):
         _tell_unchanged(session, submitted)

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from modelport import output
+from modelport.blocking.handles import Deployment, Operation
 from modelport.client import Client
 from modelport.errors import NotFound, Stale
 from modelport.exits import goes_on
-from modelport.handles import Deployment, Operation
 from modelport.mlflow_target import shapes
 from modelport.mlflow_target.address import Address
 from modelport.mlflow_target.codes import Missing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from modelport.blocking.handles import Deployment, Operation
 from modelport.errors import AlreadyExists, Invalid, ModelFailed
-from modelport.handles import Deployment, Operation
 from modelport.mlflow_target import shapes, variants
 from modelport.mlflow_target.changes import JSON, TRIES, Changes, Config
 from modelport.mlflow_target.codes import Exists, Missing

@@ -6,8 +6,8 @@ import pytest
 
 import modelport
 from modelport import errors
+from modelport.blocking.handles import Deployment, Operation
 from modelport.client import Client
-from modelport.handles import Deployment, Operation
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.control_plane_records import FAILURE
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import modelport
 from adapters import registry
+from modelport.blocking.handles import Deployment, Operation
 from modelport.cli import app
 from modelport.client import Client
 from modelport.exits import Exit
-from modelport.handles import Deployment, Operation
 from operations.database import Database
 from tests.fakes.memory.world import WORLDS, Thing, World
 from tests.modelport.real_server import serving

@@ -115,7 +115,7 @@ def test_an_answer_that_never_comes_is_unreachable(plane: ControlPlane, client: 
     operation = client.create("local", "iris", model_uri="m:/1")
     held = replace(client._calls.operation(operation.id, wait_seconds=30), held_seconds=0.0)
     with Client(plane.url, timeout=0.1, repeats=Repeats(limit=0)) as hasty, pytest.raises(modelport.Unreachable):
-        hasty._transport.send(held)
+        hasty._ask(held)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +64,7 @@ class Deployment(types.Deployment):
 
         So ``apply(...).wait()`` does the same whether there was something to do or not. Raises as ``Client.wait``.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        found = self
-        while found.operation is not None:
-            self._owner.wait(found.operation, None if deadline is None else max(0.0, deadline - time.monotonic()))
-            found = self.refresh()
-        return found
+        return self._owner.wait_until_settled(self, timeout)
 
     def predict(self, data: Any, *, variant: str | None = None, content_type: str | None = None) -> Prediction:
         """As ``Client.predict``."""
