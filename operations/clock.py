@@ -18,14 +18,15 @@ class now(FunctionElement[float]):  # noqa: N801  # reads as the SQL function th
     inherit_cache = True
 
 
-@compiles(now, "sqlite")
-def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+SQL = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "CAST(extract(epoch from clock_timestamp()) AS double precision)",
+}
 
 
-@compiles(now, "postgresql")
-def _postgresql(element: now, compiler: Any, **kw: Any) -> str:
-    return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+@compiles(now)
+def _compile(element: now, compiler: Any, **kw: Any) -> str:
+    return SQL[compiler.dialect.name]
 
 
 def instant(session: Session) -> float:

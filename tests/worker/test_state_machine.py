@@ -1,6 +1,7 @@
 """Ledger and engine under anything at any time: submissions, cancels, deaths, lost leases, lost answers, late messages.
 
-Time passes only when the machine says so. Whatever the order, at the end the records equal the target.
+The clock is the machine's own: it stands still, or leaps past leases, waits and deadlines. Whatever the order, at the
+end the records equal the target.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from operations.submit import Asked
 from tests import rows
 from tests.fakes.memory.world import WORLDS, World
 from tests.operations.test_submit import RULES
-from tests.worker.crashing import Worker, time_passes
+from tests.worker.crashing import Worker
+from tests.worker.virtual_time import VirtualTime, virtual_time
 
 NAMES = st.sampled_from(["iris", "wine"])
 MODELS = st.sampled_from(["models:/m/1", "models:/m/2", "models:/m/3"])
+LEASE_SECONDS = 60.0  # the setting's default
 CONFLICT = st.sampled_from(["queue", "supersede", "refuse"])
 
 
@@ -37,6 +40,7 @@ class Machine(RuleBasedStateMachine):
     """Two workers, two deployments, one target."""
 
     database: Database
+    clock: VirtualTime
 
     @initialize()
     def begin(self) -> None:
@@ -75,17 +79,41 @@ class Machine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), lane=st.sampled_from([Lane.WRITE, Lane.LOOK]))
     def message(self, worker: int, lane: Lane) -> None:
-        """A hint arrives, in any order, twice, or with nothing to do."""
+        """A hint arrives, in any order, twice, or with nothing to do; what another holds is left alone."""
+        held = {o.id: (o.leased_by, o.fence) for o in self._operations() if self._held(o)}
         self.workers[worker].advance(lane)
+        now = {o.id: (o.leased_by, o.fence) for o in self._operations()}
+        assert {identity: now[identity] for identity in held} == held
 
     @rule(worker=st.integers(0, 1), lane=st.sampled_from([Lane.WRITE, Lane.LOOK]), at=st.integers(0, 14))
     def death(self, worker: int, lane: Lane, at: int) -> None:
         """A worker dies at a boundary; its successor starts afresh."""
         Worker(self.database, self.world, f"mortal-{worker}", at).advance(lane)
 
-    @rule()
-    def time(self) -> None:
-        time_passes(self.database)
+    @rule(worker=st.integers(0, 1), lane=st.sampled_from([Lane.WRITE, Lane.LOOK]), at=st.integers(0, 2))
+    def freeze(self, worker: int, lane: Lane, at: int) -> None:
+        """A worker stops before a call of its, and wakes up when its lease has run out and another has gone on."""
+        frozen, other = self.workers[worker], self.workers[1 - worker]
+        calls = itertools.count()
+
+        def meanwhile(*_: str) -> None:
+            if next(calls) < at:
+                return
+            self.world.before = None
+            self.clock.passes(LEASE_SECONDS + 1)
+            fences = {o.id: o.fence for o in self._operations()}
+            other.engine.advance(lane)
+            taken.update({o.id: _recorded(o) for o in self._operations() if o.fence > fences[o.id]})
+
+        taken: dict[str, Any] = {}
+        self.world.before = meanwhile
+        frozen.engine.advance(lane)
+        self.world.before = None
+        assert {o.id: _recorded(o) for o in self._operations() if o.id in taken} == taken
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 30.0, LEASE_SECONDS + 1, 2000.0]))
+    def time(self, seconds: float) -> None:
+        self.clock.passes(seconds)
 
     @rule(words=st.sampled_from(["out of capacity", "image not found"]))
     def target_will_fail(self, words: str) -> None:
@@ -114,6 +142,20 @@ class Machine(RuleBasedStateMachine):
             assert all(o.due_at is not None for o in open_[:1])
 
     @invariant()
+    def nothing_is_idle_for_longer_than_a_lease_or_what_it_waits_for(self) -> None:
+        for operation in self._operations():
+            if operation.due_at is None:
+                continue
+            waits_until = operation.not_before if operation.leased_by is None else None
+            assert operation.due_at <= max(self.clock.at + LEASE_SECONDS, waits_until or 0.0)
+
+    @invariant()
+    def what_builds_on_a_revision_starts_from_it(self) -> None:
+        for operation in self._operations():
+            if operation.relative and operation.state == State.SUCCEEDED:
+                assert operation.from_id == operation.base_id
+
+    @invariant()
     def every_move_has_its_event(self) -> None:
         with self.database.read() as session:
             for operation in self._operations():
@@ -132,7 +174,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(80):
             if all(operation.state in FINAL for operation in self._operations()):
                 break
-            time_passes(self.database)
+            self.clock.passes(LEASE_SECONDS + 1)
             for lane in (Lane.WRITE, Lane.LOOK):
                 self.workers[0].advance(lane)
         operations = self._operations()
@@ -163,6 +205,9 @@ class Machine(RuleBasedStateMachine):
                     assert thing.serving == deployment.current.spec
                     assert thing.coming is None
 
+    def _held(self, operation: Operation) -> bool:
+        return operation.leased_by is not None and (operation.due_at or 0.0) > self.clock.at
+
     def _ask(self, act: Any) -> None:
         with contextlib.suppress(Refused), self.database.write() as session:
             act(session, rows.target(session, name=self.target, uri=self.uri))
@@ -187,6 +232,10 @@ class Machine(RuleBasedStateMachine):
             )
 
 
+def _recorded(operation: Operation) -> tuple[Any, ...]:
+    return (operation.state, operation.last_event, operation.attempts, operation.leased_by, operation.due_at)
+
+
 _numbers = itertools.count()
 
 
@@ -196,11 +245,8 @@ def machine(db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mach
     monkeypatch.setattr(queue, "announce", lambda *_: None)
     monkeypatch.setattr(queue, "hint", lambda *_: None)
 
-    class Bound(Machine):
-        pass
-
-    Bound.database = db
-    return Bound
+    with virtual_time(db) as clock:
+        yield type("Bound", (Machine,), {"database": db, "clock": clock})
 
 
 def test_any_order_of_anything(machine: type[Machine]) -> None:
