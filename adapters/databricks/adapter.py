@@ -29,7 +29,17 @@ from adapters.databricks.goals import config_body, goal, marks, variants_of
 from adapters.databricks.models import fix
 from adapters.databricks.rollout import accepted, decide, needs_whole
 from adapters.databricks.settings import Effect
-from adapters.databricks.things import BROKEN, content, is_settled_alone, owner, rows_of, spec_of, status, thing
+from adapters.databricks.things import (
+    BROKEN,
+    content,
+    data_plane,
+    is_settled_alone,
+    owner,
+    rows_of,
+    spec_of,
+    status,
+    thing,
+)
 from adapters.databricks.workspace import Busy, Exists, Missing, Workspace
 
 if find_spec("databricks") is None:  # looked for and not imported; the registry turns this into the extra to install
@@ -220,6 +230,7 @@ class DatabricksAdapter:
         uid = self._uid(facts)
         rows = rows_of(shown.get("config") or {})
         route = {"name": facts["name"], "entities": variants_of(line[0] for line in rows)}
+        plane = data_plane(shown)
         return Observed(
             name=facts["name"],
             uid=uid,
@@ -227,7 +238,7 @@ class DatabricksAdapter:
             # ours is told by its content alone: the workspace shows no config exactly as it was asked for
             spec=None if uid is not None else spec_of(shown),
             content=content(facts, rows) if uid is not None else None,
-            route=route | ({"url": shown["endpoint_url"]} if shown.get("endpoint_url") else {}) if rows else None,
+            route=route | ({"data_plane": plane} if plane else {}) if rows else None,
             detail={"update": facts["update"], "entities": rows, "owner": owner(facts)},
         )
 

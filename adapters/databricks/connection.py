@@ -16,13 +16,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from adapters import credentials
-from adapters.contract import Denied, Permanent, Place, Temporary
+from adapters.contract import JSON, Denied, Permanent, Place, Temporary
 from adapters.databricks.describe import DatabricksSettings
 
 USER_AGENT = "modelport"
@@ -67,6 +67,25 @@ def access(place: Place, seconds: float) -> Access:
         return _with_token(place, fields["host"], fields["token"])
     secrets = [str(fields[key]) for key in SENSITIVE if key in fields]
     return _with_config(place, fields, seconds, tuple(secrets))
+
+
+def for_data_plane(place: Place, way: Access, plane: JSON, seconds: float) -> Access:
+    """The same with a token for the data plane of one route-optimised endpoint, which takes no other.
+
+    ``plane`` has its ``url`` and the authorization ``details``. Raises Denied where the credentials are no OAuth.
+    """
+    if way.config is None:
+        raise Denied(
+            f"target {place.name}: a route-optimised endpoint takes OAuth tokens only; give the target a client_id and "
+            "a client_secret instead of a token"
+        )
+
+    def exchange() -> Access:
+        token = _exchange(way.config).token(plane["url"], plane["details"]).access_token
+        headers = {**way.headers, "Authorization": f"Bearer {token}"}
+        return replace(way, headers=headers, secrets=(*way.secrets, token))
+
+    return _signed_in(place, exchange, seconds, way.secrets)
 
 
 def profile_of(place: Place) -> str | None:
@@ -119,8 +138,12 @@ def _with_config(place: Place, fields: dict[str, Any], seconds: float, secrets: 
         token = headers.get("Authorization", "").partition(" ")[2]
         return Access(config.host.rstrip("/"), headers, (*secrets, *([token] if token else [])), config)
 
+    return _signed_in(place, authenticate, seconds, secrets)
+
+
+def _signed_in(place: Place, sign_in: Callable[[], Access], seconds: float, secrets: tuple[str, ...]) -> Access:
     try:
-        return bounded(authenticate, seconds)
+        return bounded(sign_in, seconds)
     except Late:
         raise Temporary(f"target {place.name}: signing in took longer than {seconds:g} s") from None
     except OSError as error:
@@ -165,6 +188,13 @@ def _config(name: str, fields: str, seconds: float) -> Any:
                 **json.loads(fields), http_timeout_seconds=seconds, retry_timeout_seconds=1, product=USER_AGENT
             )
         return _configs[key]
+
+
+@lru_cache(maxsize=MOST_CONFIGS)
+def _exchange(config: Any) -> Any:
+    from databricks.sdk.data_plane import DataPlaneTokenSource
+
+    return DataPlaneTokenSource(config.host, config.oauth_token)
 
 
 @cache

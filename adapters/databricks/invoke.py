@@ -2,7 +2,9 @@
 
 ``POST /serving-endpoints/{name}/invocations`` goes through the traffic split; to one served entity, past the split, it
 is ``/serving-endpoints/{name}/served-models/{entity}/invocations`` (docs.databricks.com, "Query individual models
-behind an endpoint"). The answer's header ``served-model-name`` tells which entity it was.
+behind an endpoint"). A route-optimised endpoint has an address of its own, in ``data_plane``, with its own kind of
+token (databricks-sdk's ``ServingEndpointsDataPlaneAPI``). The answer's header ``served-model-name`` tells which entity
+it was.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from adapters.contract import JSON, Answer, Place, Request, Temporary, Unreachable
-from adapters.databricks.connection import Access, access
+from adapters.databricks.connection import Access, access, for_data_plane
 from adapters.http.connection import Deadline, open_client
 
 ENTITY_HEADER = "served-model-name"
@@ -37,6 +39,8 @@ def invoke(place: Place, route: JSON, request: Request, timeout_seconds: float) 
     until = time.monotonic() + timeout_seconds
     try:
         way = access(place, timeout_seconds)
+        if "data_plane" in route:
+            way = for_data_plane(place, way, route["data_plane"], max(until - time.monotonic(), 0.001))
     except Temporary as error:
         raise Unreachable(error.message, timed_out=time.monotonic() >= until) from error
     headers = {k: v for k, v in request.headers.items() if k.lower() not in NOT_PASSED_ON}
@@ -67,7 +71,10 @@ def invoke(place: Place, route: JSON, request: Request, timeout_seconds: float) 
 
 
 def _url(way: Access, route: JSON, request: Request) -> str:
+    # the data plane's address ends in the same path
     path = f"{way.base}/serving-endpoints/{quote(route['name'], safe='')}"
+    if "data_plane" in route:
+        path = str(route["data_plane"]["url"]).removesuffix("/invocations")
     if request.variant is None:
         return f"{path}/invocations"
     entity = route["entities"].get(request.variant)

@@ -253,4 +253,4 @@ def _route(handle: Handle, goal: JSON, thing: JSON | None) -> JSON:
     ours = set(goal["names"].values()) == set(shown)
     names = goal["names"] if ours else variants_of(shown)
     route = {"name": handle["name"], "entities": names}
-    return route | ({"url": thing["url"]} if thing and thing["url"] else {})
+    return route | ({"data_plane": thing["data_plane"]} if thing and thing["data_plane"] else {})

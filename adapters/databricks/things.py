@@ -45,9 +45,17 @@ def thing(shown: JSON, *, whole: bool) -> JSON:
         "notifications": shown.get("email_notifications"),
         "auto_capture": config.get("auto_capture_config"),
         "fixed": {key: shown.get(key) for key in ("route_optimized", "budget_policy_id", "description")},
-        "url": shown.get("endpoint_url"),
+        "data_plane": data_plane(shown),
         "log": "",
     }
+
+
+def data_plane(shown: JSON) -> JSON | None:
+    """Where a route-optimised endpoint takes predictions, and what a token for it has to name; None for others."""
+    told = (shown.get("data_plane_info") or {}).get("query_info") or {}
+    if not shown.get("route_optimized") or not told.get("endpoint_url"):
+        return None
+    return {"url": told["endpoint_url"], "details": told.get("authorization_details") or ""}
 
 
 def rows_of(config: JSON) -> Rows:

@@ -120,6 +120,42 @@ def test_predictions_sign_in_the_same_way(workspace: Databricks, monkeypatch: py
     assert workspace.log("INVOKE")[-1]["headers"]["authorization"] == "Bearer oauth-1"
 
 
+def route_optimised(workspace: Databricks) -> dict[str, Any]:
+    """The route of an endpoint that was made so."""
+    entity = {"entity_name": "m", "entity_version": "1", "workload_size": "Small", "scale_to_zero_enabled": False}
+    workspace.plant({"name": "iris", "config": {"served_entities": [entity]}, "route_optimized": True})
+    place = Place("lakehouse", "databricks", "test", "", {"host": workspace.url}, "env:ROBOT")
+    adapter = open_adapter(place)
+    (found,) = adapter.observe_all()
+    adapter.close()
+    assert found.route is not None
+    return found.route
+
+
+@pytest.mark.parametrize("variant", [None, "m-1"])
+def test_a_route_optimised_endpoint_is_asked_at_its_own_address_with_its_own_token(
+    workspace: Databricks, monkeypatch: pytest.MonkeyPatch, variant: str | None
+) -> None:
+    monkeypatch.setenv("ROBOT", json.dumps({"client_id": "robot", "client_secret": SECRET}))
+    route = route_optimised(workspace)
+    place = Place("lakehouse", "databricks", "test", "", {"host": workspace.url}, "env:ROBOT")
+    for _ in range(2):
+        answer = invoke(place, route, Request(b'{"inputs": [1]}', "application/json", variant), 10)
+        assert (answer.status, answer.variant) == (200, "m-1")
+    assert workspace.log("INVOKE")[-1]["headers"]["authorization"] == "Bearer oauth-2-data-plane"
+    assert workspace.counts()["tokens"] == 2
+
+
+def test_a_route_optimised_endpoint_takes_no_plain_token(
+    workspace: Databricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", TOKEN)
+    route = route_optimised(workspace)
+    place = Place("lakehouse", "databricks", "test", "", {"host": workspace.url}, "env:ROBOT")
+    with pytest.raises(Denied, match="takes OAuth tokens only; give the target a client_id"):
+        invoke(place, route, Request(b'{"inputs": [1]}', "application/json"), 10)
+
+
 @pytest.mark.parametrize(
     ("secret", "settings", "told"),
     [

@@ -146,8 +146,6 @@ class Endpoints:
         wide = {k: v for k, v in body.items() if k not in ("config", "name", "tags", "rate_limits")}
         wide = {"route_optimized": False, **wide}
         number = next(self._numbers)
-        if wide["route_optimized"]:
-            wide["endpoint_url"] = f"{number}.serving.example.com/serving-endpoints/{name}"
         there = Endpoint(name, f"{number:032x}", _tags(body.get("tags", [])), wide, next(self._clock))
         there.rate_limits = body.get("rate_limits", [])
         self.endpoints[name] = there

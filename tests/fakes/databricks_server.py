@@ -109,6 +109,7 @@ class FakeDatabricks:
         self.began = Conduct(**conduct)
         self.reset()
         entity = API + "/{name}/served-models/{entity}"
+        served = "/serving-endpoints/{name}/served-models/{entity}"
         self._app = Starlette(
             routes=[
                 Route(API, self._create, methods=["POST"]),
@@ -122,8 +123,10 @@ class FakeDatabricks:
                 Route(API + "/{name}/notifications", self._notifications, methods=["PATCH"]),
                 Route(entity + "/build-logs", self._logs, methods=["GET"]),
                 Route(entity + "/logs", self._logs, methods=["GET"]),
+                Route("/data-plane/serving-endpoints/{name}/invocations", self._invoke, methods=["POST"]),
+                Route("/data-plane" + served + "/invocations", self._invoke, methods=["POST"]),
                 Route("/serving-endpoints/{name}/invocations", self._invoke, methods=["POST"]),
-                Route("/serving-endpoints/{name}/served-models/{entity}/invocations", self._invoke, methods=["POST"]),
+                Route(served + "/invocations", self._invoke, methods=["POST"]),
                 Route("/api/2.1/unity-catalog/models/{name}/aliases/{alias}", self._uc_alias, methods=["GET"]),
                 Route("/api/2.1/unity-catalog/models/{name}/versions/{version}", self._uc_version, methods=["GET"]),
                 Route("/api/2.0/mlflow/registered-models/alias", self._alias, methods=["GET"]),
@@ -157,7 +160,7 @@ class FakeDatabricks:
             self._check_models(body.get("config") or {})
             there = self.workspace.create(body, self._fate("CREATE", name, body.get("config") or {}))
             self._changed(name, "create", True, None)
-            return self._shown_now(there)
+            return self._shown_now(there, request)
 
         return await self._call("CREATE", request, effect, name)
 
@@ -170,7 +173,7 @@ class FakeDatabricks:
             before = self._image(name)
             there, changed = self.workspace.configure(name, body, self._fate("CONFIG", name, body))
             self._changed(name, "config", changed, before)
-            return self._shown_now(there)
+            return self._shown_now(there, request)
 
         return await self._call("CONFIG", request, effect)
 
@@ -239,7 +242,7 @@ class FakeDatabricks:
                 raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"Endpoint with name '{name}' does not exist.")
             if there is not None and there.update is not None:
                 there.update.shown += 1
-            return JSONResponse(shown)
+            return JSONResponse(self._with_data_plane(shown, request))
 
         return await self._call("GET", request, effect)
 
@@ -283,6 +286,9 @@ class FakeDatabricks:
             there = self.workspace.find(name)
             if there is None or there.config is None:
                 raise Refusal(404, "ENDPOINT_NOT_FOUND", f"The given endpoint does not exist: {name}")
+            direct = request.url.path.startswith("/data-plane/")
+            if direct != request.headers["authorization"].endswith("-data-plane"):
+                raise Refusal(403, "PERMISSION_DENIED", "This token is not for this address.")
             return self._predicted(there, entity, body)
 
         await asyncio.sleep(self.conduct.model_latency)
@@ -386,7 +392,7 @@ class FakeDatabricks:
         if self.conduct.clients.get(client) != secret and self.issued.get(assertion or "", 0) < time.time():
             return JSONResponse({"error": "invalid_client", "error_description": "unknown client"}, 401)
         self.recorder.tokens += 1
-        token = f"oauth-{self.recorder.tokens}" + ("-data-plane" if assertion else "")
+        token = f"oauth-{self.recorder.tokens}" + ("-data-plane" if "authorization_details" in form else "")
         self.issued[token] = time.time() + self.conduct.token_seconds
         return JSONResponse({"access_token": token, "token_type": "Bearer", "expires_in": self.conduct.token_seconds})
 
@@ -465,8 +471,16 @@ class FakeDatabricks:
             self.before[name] = before
             self.recorder.effects[name][what] += 1
 
-    def _shown_now(self, there: Endpoint) -> Response:
-        return JSONResponse(there.detail())
+    def _shown_now(self, there: Endpoint, request: Request) -> Response:
+        return JSONResponse(self._with_data_plane(there.detail(), request))
+
+    def _with_data_plane(self, shown: Document, request: Request) -> Document:
+        """A route-optimised endpoint tells its own address, and what a token for it has to name."""
+        if not shown.get("route_optimized"):
+            return shown
+        details = json.dumps([{"type": "workspace_permission", "object_path": f"/serving-endpoints/{shown['id']}"}])
+        url = f"{str(request.base_url).rstrip('/')}/data-plane/serving-endpoints/{shown['name']}/invocations"
+        return {**shown, "data_plane_info": {"query_info": {"endpoint_url": url, "authorization_details": details}}}
 
     def _take(self, kind: str, verb: str, name: str) -> Fault | None:
         for fault in self.faults:
