@@ -47,9 +47,7 @@ class SageMakerConfig(Strict):
     execution_role_arn: RoleArn | None = Field(
         None, description="role that SageMaker takes to read the model and the image; absent: the target's"
     )
-    bucket: Bucket | None = Field(
-        None, description="S3 bucket that MLflow models are packed into; absent: the target's"
-    )
+    bucket: Bucket | None = Field(None, description="S3 bucket of packed MLflow models; absent: the target's")
     env: dict[EnvironmentName, EnvironmentValue] | None = Field(
         None, max_length=98, description="environment variables of the model's container"
     )
@@ -166,7 +164,7 @@ class SageMakerSettings(Strict):
     )
     tracking_uri: str | None = Field(
         None,
-        description="MLflow tracking server of runs:/ and models:/ URIs; absent: MLFLOW_TRACKING_URI of the worker",
+        description="MLflow server of runs:/ and models:/ URIs; absent: MLFLOW_TRACKING_URI of the worker",
     )
     registry_uri: str | None = Field(None, description="MLflow model registry; absent: MLflow's own choice")
 

@@ -336,6 +336,4 @@ def _retain(variants: list[JSON], old: list[JSON], excluded: set[str]) -> None:
 
 
 def _summary(variant: JSON) -> JSON:
-    return {
-        key: value for key, value in variant.items() if re.match("Variant|Current|Desired", key) and value is not None
-    }
+    return {k: v for k, v in variant.items() if k.startswith(("Variant", "Current", "Desired")) and v is not None}
