@@ -131,7 +131,7 @@ def _with_token(place: Place, host: str, token: str) -> Access:
 
 def _with_config(place: Place, fields: dict[str, Any], seconds: float, secrets: tuple[str, ...]) -> Access:
     def authenticate() -> Access:
-        config = _config(place.name, json.dumps(fields, sort_keys=True), seconds)
+        config = _config(place.name, json.dumps(fields, sort_keys=True), seconds).result(timeout=seconds)
         headers = {**config.authenticate(), "User-Agent": USER_AGENT}
         if config.workspace_id:
             headers["X-Databricks-Workspace-Id"] = str(config.workspace_id)
@@ -161,6 +161,10 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
 
     A call that is late goes on in its thread and its answer is dropped; the SDK keeps what it got for the next one.
     """
+    return _begun(call).result(timeout=seconds)
+
+
+def _begun(call: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
 
     def run() -> None:
@@ -170,24 +174,32 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
             future.set_exception(error)
 
     threading.Thread(target=run, name="databricks-sign-in", daemon=True).start()
-    return future.result(timeout=seconds)
+    return future
 
 
-_configs: dict[str, Any] = {}
+_configs: dict[str, Future[Any]] = {}
 _opening = threading.Lock()
 
 
-def _config(name: str, fields: str, seconds: float) -> Any:
-    """The SDK's config for these fields, opened once; what is opened longest ago is forgotten first."""
+def _config(name: str, fields: str, seconds: float) -> Future[Any]:
+    """The SDK's config for these fields, opened once and waited for by all who need it; again after a failure.
+
+    What was used longest ago is forgotten first.
+    """
+
+    def opened() -> Any:
+        given = json.loads(fields)
+        return _sdk()(**given, http_timeout_seconds=seconds, retry_timeout_seconds=1, product=USER_AGENT)
+
     key = hashlib.sha256(f"{name}\0{fields}".encode()).hexdigest()
     with _opening:
-        if key not in _configs:
-            while len(_configs) >= MOST_CONFIGS:
-                _configs.pop(next(iter(_configs)))
-            _configs[key] = _sdk()(
-                **json.loads(fields), http_timeout_seconds=seconds, retry_timeout_seconds=1, product=USER_AGENT
-            )
-        return _configs[key]
+        known = _configs.pop(key, None)
+        if known is None or (known.done() and known.exception() is not None):
+            known = _begun(opened)
+        while len(_configs) >= MOST_CONFIGS:
+            _configs.pop(next(iter(_configs)))
+        _configs[key] = known
+        return known
 
 
 @lru_cache(maxsize=MOST_CONFIGS)

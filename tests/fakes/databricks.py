@@ -1,4 +1,4 @@
-"""A Databricks workspace, faked: the endpoints of ``databricks_endpoints``, the faults of ``databricks_server``.
+"""A Databricks workspace, faked: the endpoints of ``databricks_endpoints``, the faults of ``databricks_conduct``.
 
 ``python -m tests.fakes.databricks --seconds 20`` serves one and prints ``{"url": ...}``;
 ``with Databricks(seconds=20) as workspace`` does so in a process of its own.
