@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from modelport.commands import deployments, operations, targets
+from modelport.commands import applying, config, deployments, operations, targets
 from modelport.exits import MEANINGS
 
 EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())])
 ENVIRONMENT = """\b
 Environment:
-  MODELPORT_URL              the server's URL; --url goes before it
+  MODELPORT_URL              the server's URL; --url and --profile go before it
   MODELPORT_API_KEY          the API key; --api-key goes before it
+  MODELPORT_PROFILE          the profile where no URL is given
+  MODELPORT_CONFIG           the file of the profiles (~/.config/modelport/config.toml)
   MODELPORT_TIMEOUT_SECONDS  how long one answer of the server may take (30)"""
 
 app = typer.Typer(
@@ -26,8 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 deployments.add_to(app)
+applying.add_to(app)
 app.add_typer(operations.group(), name="ops", help="Operations: what was asked for, and how it goes.")
 app.add_typer(targets.group(), name="targets", help="Targets: where models can be deployed.")
+app.add_typer(config.group(), name="config", help="Profiles: servers by name, with their keys.")
 
 
 def main() -> None:

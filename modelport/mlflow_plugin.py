@@ -182,7 +182,7 @@ def target_help() -> str:
 
 def _client(found: Address) -> Client:
     try:
-        return Client(found.url)
+        return Client(found.url, profile=found.profile)
     except ValueError as error:
         raise Unfit(str(error)) from error
 

@@ -28,11 +28,12 @@ class Driver:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        profile: str | None = None,
         timeout: float | None = None,
         repeats: Repeats | None = None,
         outage_seconds: float = 60.0,
     ) -> None:
-        self._connection = Connection.made_from(url, api_key, timeout)
+        self._connection = Connection.made_from(url, api_key, timeout, profile)
         self._calls = Calls(Deployment, Operation)
         self._flows = Flows(self._calls, self._connection, repeats or Repeats(), outage_seconds)
         self._http = httpx.Client(base_url=self._connection.url, headers=self._connection.headers())

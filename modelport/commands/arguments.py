@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -46,7 +45,7 @@ def address(text: str) -> Address:
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
-    """Reads several ``key=value``; a key given twice is refused."""
+    """Reads several ``key=value``, whose values may be empty; a key given twice is refused."""
     found: dict[str, str] = {}
     for text in texts:
         key, value = _pair(text, option)
@@ -91,15 +90,18 @@ def scalar(text: str) -> Any:
 
 
 def read_document(file: Path, option: str) -> dict[str, Any]:
-    """The object in a JSON or TOML file."""
+    """The object in a YAML, JSON or TOML file; its name tells which."""
+    from modelport import declared
+
     try:
-        text = file.read_text(encoding="utf-8")
-        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{file} cannot be read as JSON or TOML: {error}", param_hint=option) from error
-    if not isinstance(found, dict):
+        found = declared.documents(file.read_text(encoding="utf-8"), str(file))
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint=option) from error
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+    if len(found) != 1 or not isinstance(found[0], dict):
         raise typer.BadParameter(f"{file} should hold one object", param_hint=option)
-    return found
+    return dict(found[0])
 
 
 def body(data: str | None) -> tuple[bytes, str]:

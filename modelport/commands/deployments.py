@@ -12,20 +12,42 @@ from modelport import output
 from modelport.commands import arguments, rendering
 from modelport.commands.arguments import DeploymentArgument, IfMatch, Timeout, Wait
 from modelport.commands.session import Session, command
-from modelport.commands.submitting import finish, raise_if_not_succeeded, until_ended
+from modelport.commands.submitting import finish, until_ended
 from modelport.errors import NotFound
 from modelport.exits import Exit
+from modelport.waiting import raise_unless_succeeded
 
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
+
+
+Model = Annotated[str | None, typer.Option(metavar="URI", help="The model, as in models:/iris/3.")]
+Flavor = Annotated[str | None, typer.Option(metavar="NAME", help="The model's flavor; default: the target's.")]
+Config = Annotated[
+    list[str] | None,
+    typer.Option("-C", "--config", metavar="KEY=VALUE", help="Config of every variant; a.b=1 goes inside a."),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Config as a YAML, JSON or TOML file; -C is laid over it.")
+]
+Variants = Annotated[
+    list[str] | None,
+    typer.Option("--variant", metavar="NAME=URI", help="Instead of --model; repeatable."),
+]
+Traffic = Annotated[str | None, typer.Option(metavar="A=80,B=20", help="Whole percent by variant; sums to 100.")]
+Deadline = Annotated[
+    float | None, typer.Option(min=0, metavar="SECONDS", help="Time that it may take once it has started.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands of this module."""
     command(app, "deploy")(deploy)
+    command(app, "update")(update)
     command(app, "status")(status)
     command(app, "ls")(ls)
     command(app, "show")(show)
     command(app, "predict")(predict)
+    command(app, "logs")(logs)
     command(app, "traffic")(traffic)
     command(app, "rollback")(rollback)
     command(app, "reconcile")(reconcile)
@@ -37,52 +59,56 @@ def add_to(app: typer.Typer) -> None:
 def deploy(
     session: Session,
     deployment: DeploymentArgument,
-    model: Annotated[str | None, typer.Option(metavar="URI", help="The model, as in models:/iris/3.")] = None,
-    flavor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model's flavor; default: the target's.")
-    ] = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option("-C", "--config", metavar="KEY=VALUE", help="Config of every variant; a.b=1 goes inside a."),
-    ] = None,
-    config_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Config as a JSON or TOML file; -C is laid over it.")
-    ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=URI", help="Instead of --model: one of several models; repeatable."),
-    ] = None,
-    traffic: Annotated[
-        str | None, typer.Option(metavar="A=80,B=20", help="Whole percent by variant; sums to 100.")
-    ] = None,
+    model: Model = None,
+    flavor: Flavor = None,
+    config: Config = None,
+    config_file: ConfigFile = None,
+    variant: Variants = None,
+    traffic: Traffic = None,
     label: Labels = None,
-    deadline: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Time that it may take once it has started.")
-    ] = None,
+    deadline: Deadline = None,
     if_match: IfMatch = None,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> None:
     """Create the deployment, or change it to this; if it is so already, nothing happens."""
     where = arguments.address(deployment)
-    body: dict[str, Any] = {}
-    settled = arguments.config(config_file, config or ())
-    if variant:
-        if model:
-            raise typer.BadParameter("give either --model or --variant", param_hint="--model")
-        body["variants"] = [
-            {"name": name, "model_uri": uri, **({"flavor": flavor} if flavor else {}), "config": settled}
-            for name, uri in arguments.pairs(variant, "--variant").items()
-        ]
-    elif model:
-        body |= {"model_uri": model, "flavor": flavor, "config": settled or None}
-    else:
+    body = _specification(model, flavor, arguments.config(config_file, config or ()), variant, traffic)
+    if not {"model_uri", "variants"} & body.keys():
         raise typer.BadParameter("say what to deploy: --model URI, or --variant NAME=URI", param_hint="--model")
-    if traffic:
-        body["traffic"] = arguments.traffic([traffic], "--traffic")
     if label:
         body["labels"] = arguments.pairs(label, "--label")
     submitted = session.client.apply(*where, if_match=if_match, deadline_seconds=deadline, **body)
+    finish(session, submitted, wait=wait, timeout=timeout)
+
+
+def update(
+    session: Session,
+    deployment: DeploymentArgument,
+    model: Model = None,
+    flavor: Flavor = None,
+    config: Config = None,
+    config_file: ConfigFile = None,
+    variant: Variants = None,
+    traffic: Traffic = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A label; KEY= removes it; repeatable. Others stay."),
+    ] = None,
+    deadline: Deadline = None,
+    if_match: IfMatch = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> None:
+    """Change only what is given, and keep the rest; -C key=null removes a key."""
+    where = arguments.address(deployment)
+    body = _specification(model, flavor, arguments.config(config_file, config or ()), variant, traffic)
+    if label:
+        given = arguments.pairs(label, "--label")
+        body["labels"] = {key: value or None for key, value in given.items()}
+    if not body:
+        raise typer.BadParameter("say what to change, as in --model, -C or --label", param_hint="--model")
+    submitted = session.client.update(*where, if_match=if_match, deadline_seconds=deadline, **body)
     finish(session, submitted, wait=wait, timeout=timeout)
 
 
@@ -98,7 +124,7 @@ def status(
     if arguments.OPERATION_ID.fullmatch(what):
         operation = until_ended(session, what, timeout) if wait else session.client.operation(what)
         if wait:
-            raise_if_not_succeeded(operation)
+            raise_unless_succeeded(operation)
         rendering.operation_line(session, operation)
         return
     where = arguments.address(what)
@@ -114,7 +140,7 @@ def status(
             rendering.operation_line(session, ended)
             return
     if ended is not None:
-        raise_if_not_succeeded(ended)
+        raise_unless_succeeded(ended)
     rendering.deployment_line(session, deployment)
 
 
@@ -160,6 +186,21 @@ def predict(
     if not answer.ok:
         output.note(f"Error: the model behind {where} answered with HTTP status {answer.status}; its words are above.")
         raise typer.Exit(Exit.FAILED)
+
+
+def logs(
+    session: Session,
+    deployment: DeploymentArgument,
+    variant: Annotated[str | None, typer.Option(metavar="NAME", help="Of this variant only.")] = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, metavar="NUMBER", help="The last so many.")] = 100,
+) -> None:
+    """The last lines that the model's servers wrote."""
+    text = session.client.logs(*arguments.address(deployment), variant=variant, lines=lines)
+    if session.json:
+        output.print_json(text)
+        return
+    for line in text.splitlines():
+        output.say(line)
 
 
 def traffic(
@@ -231,3 +272,26 @@ def rm(
     where = arguments.address(deployment)
     submitted = session.client.delete(*where, cancel_pending=cancel_pending, if_match=if_match)
     finish(session, submitted, wait=wait, timeout=timeout)
+
+
+def _specification(
+    model: str | None,
+    flavor: str | None,
+    config: dict[str, Any],
+    variants: list[str] | None,
+    traffic: str | None,
+) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if variants and model:
+        raise typer.BadParameter("give either --model or --variant", param_hint="--model")
+    if variants:
+        body["variants"] = [
+            {"name": name, "model_uri": uri, **({"flavor": flavor} if flavor else {}), "config": config}
+            for name, uri in arguments.pairs(variants, "--variant").items()
+        ]
+    else:
+        short = {"model_uri": model, "flavor": flavor, "config": config or None}
+        body |= {key: value for key, value in short.items() if value is not None}
+    if traffic:
+        body["traffic"] = arguments.traffic([traffic], "--traffic")
+    return body

@@ -11,8 +11,9 @@ from modelport import output
 from modelport.commands import rendering
 from modelport.commands.arguments import OperationArgument, Timeout, Wait
 from modelport.commands.session import Session, command
-from modelport.commands.submitting import finish, raise_if_not_succeeded, until_ended
+from modelport.commands.submitting import finish, until_ended
 from modelport.exits import Exit, goes_on
+from modelport.waiting import raise_unless_succeeded
 
 
 def group() -> typer.Typer:
@@ -51,7 +52,7 @@ def show(session: Session, operation: OperationArgument) -> None:
 def wait_for(session: Session, operation: OperationArgument, timeout: Timeout = None) -> None:
     """Wait until an operation has ended."""
     ended = until_ended(session, operation, timeout)
-    raise_if_not_succeeded(ended)
+    raise_unless_succeeded(ended)
     rendering.operation_line(session, ended)
 
 
@@ -61,7 +62,7 @@ def watch(session: Session, operation: OperationArgument) -> None:
         for event in session.client.events(operation):
             rendering.event(session, event)
     except KeyboardInterrupt:
-        output.note(f"Interrupted. {goes_on(operation)}")
+        output.note(f"Interrupted. {goes_on(operation, session.options)}")
         raise typer.Exit(Exit.INTERRUPTED) from None
     ended = session.client.operation(operation)
     if ended.state != "succeeded":

@@ -8,9 +8,9 @@ import typer
 
 from modelport import output
 from modelport.commands.session import Session
-from modelport.errors import OperationCancelled, OperationFailed
 from modelport.exits import Exit, goes_on
 from modelport.progress import described, followed
+from modelport.waiting import raise_unless_succeeded
 
 if TYPE_CHECKING:
     from modelport.blocking.handles import Deployment, Operation
@@ -27,7 +27,7 @@ def finish(session: Session, submitted: Operation | Deployment, *, wait: bool, t
         _tell_unchanged(session, submitted)
     elif wait:
         ended = until_ended(session, submitted.id, timeout)
-        raise_if_not_succeeded(ended)
+        raise_unless_succeeded(ended)
         _tell_succeeded(session, ended)
     elif session.json:
         output.print_json(submitted.document)
@@ -35,7 +35,7 @@ def finish(session: Session, submitted: Operation | Deployment, *, wait: bool, t
         output.say(
             f"{submitted.id}  {submitted.kind} {submitted.target}/{submitted.deployment}: {described(submitted)}"
         )
-        output.note(f"Follow it with: modelport status {submitted.id} --wait")
+        output.note(f"Follow it with: modelport status {submitted.id} --wait{session.options}")
 
 
 def until_ended(session: Session, operation_id: str, timeout: float | None) -> Operation:
@@ -43,16 +43,8 @@ def until_ended(session: Session, operation_id: str, timeout: float | None) -> O
     try:
         return followed(session.client, operation_id, timeout, silent=session.json)
     except KeyboardInterrupt:
-        output.note(f"Interrupted. {goes_on(operation_id)}")
+        output.note(f"Interrupted. {goes_on(operation_id, session.options)}")
         raise typer.Exit(Exit.INTERRUPTED) from None
-
-
-def raise_if_not_succeeded(operation: Operation) -> None:
-    """Raises OperationCancelled or OperationFailed, as it ended."""
-    if operation.state == "cancelled":
-        raise OperationCancelled(operation)
-    if operation.state != "succeeded":
-        raise OperationFailed(operation)
 
 
 def _tell_unchanged(session: Session, deployment: Deployment) -> None:

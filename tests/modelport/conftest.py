@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,9 +15,10 @@ from tests.modelport.running import Run
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MODELPORT_URL", "MODELPORT_API_KEY", "MODELPORT_TIMEOUT_SECONDS"):
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("MODELPORT_URL", "MODELPORT_API_KEY", "MODELPORT_PROFILE", "MODELPORT_TIMEOUT_SECONDS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELPORT_CONFIG", str(tmp_path / "profiles" / "config.toml"))
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ SCHEMA: dict[str, Any] = {
         ("modelport+https://models/a/b%20c/prod", Address("https://models/a/b c", "prod")),
         ("modelport:/prod", Address(None, "prod")),
         ("modelport:prod", Address(None, "prod")),
+        ("modelport:/prod?profile=live", Address(None, "prod", profile="live")),
         ("modelport:/prod?wait=no&timeout_seconds=900", Address(None, "prod", wait=False, timeout_seconds=900.0)),
     ],
 )
@@ -59,6 +60,7 @@ def test_addresses(uri: str, found: Address) -> None:
         "http://models/prod",
         "modelport:/prod#now",
         "modelport:/prod?retries=3",
+        "modelport://models/prod?profile=prod",
         "modelport:/prod?wait=perhaps",
         "modelport:/prod?timeout_seconds=-1",
         "modelport://key@models/prod",
