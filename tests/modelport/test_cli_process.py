@@ -71,6 +71,37 @@ def test_on_a_terminal_progress_is_one_live_line_and_lists_are_tables(plane: Con
     assert "local/iris" in table
 
 
+def test_apply_shows_one_bar_on_a_terminal(plane: ControlPlane, tmp_path: Path) -> None:
+    shown = on_a_terminal(plane, "apply", "-f", declared(tmp_path))
+    assert "2/2" in shown
+    assert "2 created" in shown
+
+
+def test_ctrl_c_leaves_all_that_was_applied_running(plane: ControlPlane, tmp_path: Path) -> None:
+    plane.by_hand = True
+    process = subprocess.Popen(
+        [*COMMAND, "apply", "-f", declared(tmp_path)],
+        env=environment(plane),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # two looks, two submissions, two first looks at the operations, and two that wait
+    plane.when_requested(7, lambda: process.send_signal(signal.SIGINT)).join()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == Exit.INTERRUPTED, stderr
+    assert "Interrupted. 2 operations go on." in stderr
+    assert "Traceback" not in stderr
+    assert [each["state"] for each in plane.operations.values()] == ["queued", "queued"]
+
+
+def declared(folder: Path) -> str:
+    file = folder / "deployments.yaml"
+    file.write_text("deployments: [{target: local, name: a, model_uri: m}, {target: local, name: b, model_uri: m}]")
+    return str(file)
+
+
 def test_a_reader_that_goes_away_is_no_error_of_ours(plane: ControlPlane) -> None:
     assert run(plane, "deploy", "local/iris", "--model", "m:/1").returncode == Exit.OK
     process = subprocess.Popen(

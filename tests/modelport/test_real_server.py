@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -179,3 +180,32 @@ def test_what_other_hands_did_is_reconciled_adopted_and_removed(world: World, cl
         client.undo(adopted.id)
     ran = CliRunner().invoke(app, ["reconcile", "here/wild", "--url", url])
     assert ran.exit_code == 0, ran.output
+
+
+def test_two_hundred_declared_deployments(world: World, client: Client, url: str, tmp_path: Path) -> None:
+    def declare(*changed: int) -> None:
+        items = [
+            {"name": f"m-{n}", "model_uri": f"models:/m/{2 if n in changed else 1}", "config": {"size": 2}}
+            for n in range(200)
+        ]
+        document = {"defaults": {"target": "here", "labels": {"from": "file"}}, "deployments": items}
+        file.write_text(json.dumps(document))  # which is YAML too
+
+    def apply(*options: str) -> str:
+        ran = CliRunner().invoke(app, ["apply", "-f", str(file), *options, "--url", url])
+        assert ran.exit_code == 0, ran.output
+        return ran.stdout.splitlines()[-1]
+
+    file = tmp_path / "deployments.yaml"
+    declare()
+    assert apply("--dry-run") == "200 to create"
+    assert apply() == "200 created"
+    assert apply() == "200 unchanged"
+    assert sum(world.effects.values()) == 200
+    declare(3, 77, 199)
+    assert apply("--prune", "from=file") == "197 unchanged, 3 updated"
+    assert sum(world.effects.values()) == 203
+    changed = [each.name for each in client.list(labels={"from": "file"}) if each.tip and each.tip.number == 2]
+    assert changed == ["m-3", "m-77", "m-199"]
+    assert {each.state for each in client.operations()} == {"succeeded"}
+    assert len(list(client.operations())) == 203
