@@ -34,20 +34,24 @@ def take_due(session: Session, offers: Sequence[str], lease_seconds: float) -> S
 def record(session: Session, target_id: str, seen: Mapping[str, Document], at: float, again_in: float | None) -> None:
     """Write down a whole observation that began at ``at``; ``seen`` is by deployment id, what is not there is missing.
 
-    Deployments under way, or changed since the observation began, are left alone.
+    Deployments under way, or changed since the observation began, are left alone. One that was deleted is noted only
+    while the target still, or again, has it.
     """
-    under_way = exists().where(Operation.deployment_id == Deployment.id, Operation.finished_at.is_(None))
-    rows = session.scalars(
-        select(Deployment).where(
-            Deployment.target_id == target_id,
-            Deployment.current_id.is_not(None),
-            Deployment.updated_at < at,
-            ~under_way,
-        )
-    ).unique()
+    settled = (
+        Deployment.target_id == target_id,
+        Deployment.updated_at < at,
+        ~exists().where(Operation.deployment_id == Deployment.id, Operation.finished_at.is_(None)),
+    )
+    rows = session.scalars(select(Deployment).where(*settled, Deployment.current_id.is_not(None))).unique().all()
     for row in rows:
         row.observed = judge(row, seen.get(row.id))
         row.observed_at = at
+    surplus = list(seen.keys() - {row.id for row in rows})
+    gone = (Deployment.current_id.is_(None), Deployment.id.in_(surplus) | Deployment.observed_at.is_not(None))
+    for row in session.scalars(select(Deployment).where(*settled, *gone)).unique():
+        there = seen.get(row.id)
+        row.observed = judge(row, there) if there else {}
+        row.observed_at = at if there else None
     _schedule(session, target_id, again_in)
 
 
@@ -66,10 +70,13 @@ def judge(row: Deployment, seen: Document | None) -> Document:
     if seen is None:
         return {"state": "missing", "message": "the target has no deployment of this name that is ours"}
     recorded = row.current.resolved or row.current.spec if row.current else None
+    if recorded is None:
+        difference = {"deployment": {"recorded": None, "observed": seen["spec"]}}
+        return {"state": "drifted", "status": seen["status"], "difference": difference, "detail": seen["detail"]}
     differences: Document = {}
     if seen["content"] is not None and seen["content"] != row.placed.get("content"):
         differences["content"] = {"recorded": row.placed.get("content"), "observed": seen["content"]}
-    if recorded and seen["spec"]:
+    if seen["spec"]:
         for key in ("variants", "traffic"):
             if seen["spec"][key] != recorded[key]:
                 differences[key] = {"recorded": recorded[key], "observed": seen["spec"][key]}

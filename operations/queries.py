@@ -29,7 +29,7 @@ class Page:
 
 
 def get_deployment(session: Session, target: Target, name: str) -> Deployment:
-    """The deployment, if it is there or something is under way for it. Raises DeploymentNotFound."""
+    """The deployment, if it is there, or should not be and is, or something is under way. Raises DeploymentNotFound."""
     row = session.scalars(
         select(Deployment).where(Deployment.target_id == target.id, Deployment.name == name, _there())
     ).one_or_none()
@@ -136,7 +136,9 @@ def all_targets(session: Session, page_size: int, page_token: str | None = None)
 
 
 def _there() -> ColumnElement[bool]:
-    return or_(Deployment.current_id.is_not(None), exists().where(Operation.deployment_id == Deployment.id, UNFINISHED))
+    busy = exists().where(Operation.deployment_id == Deployment.id, UNFINISHED)
+    # what was deleted is observed only while the target has it all the same
+    return or_(Deployment.current_id.is_not(None), busy, Deployment.observed_at.is_not(None))
 
 
 def _status(status: str) -> ColumnElement[bool]:

@@ -141,13 +141,17 @@ def rollback(
 def delete(
     session: Session, target: Target, name: str, asked: Asked, *, rules: Rules, cancel_pending: bool = False
 ) -> Accepted:
-    """Delete the deployment. Twice is the same as once; ``cancel_pending`` cancels what has not ended before it."""
+    """Delete the deployment. Twice is the same as once; ``cancel_pending`` cancels what has not ended before it.
+
+    One that was deleted and was then observed on the target all the same can be deleted again.
+    """
     deployment = admission.find(session, target, name)
     at = admission.enter(session, deployment, asked, rules)
     if at.revision is None:
         if at.unfinished:
             return Accepted(deployment, at.unfinished[-1])
-        raise DeploymentNotFound(f"there is no {target.name}/{name}")
+        if deployment.observed_at is None:
+            raise DeploymentNotFound(f"there is no {target.name}/{name}")
     if cancel_pending:
         admission.cancel_all(session, at, asked)
     return admission.record(session, deployment, at, rules, asked, Kind.DELETE, None)

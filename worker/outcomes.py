@@ -184,6 +184,8 @@ class Outcomes:
         deployment.route = progress.route
         deployment.placed = progress.handle
         deployment.updated_at = instant(session)
+        if operation.desired_id is None:
+            deployment.observed, deployment.observed_at = {}, None
         if operation.desired is not None and operation.phase != "clean":
             operation.desired.landed_at = deployment.updated_at
             operation.phase = "clean"

@@ -44,7 +44,7 @@ def report(kind: str, damage: Damage) -> None:
     print(
         f"{kind}: {damage.operations} operations, {damage.faults.total()} faults in {damage.seconds:.0f} s ({faults})"
     )
-    for what in ("lost", "duplicated", "stuck", "left_behind", "wrong_end", "shown"):
+    for what in ("lost", "duplicated", "stuck", "left_behind", "wrong_end", "shown", "failed"):
         found = getattr(damage, what)
         print(f"  {what:12} {len(found)}  {'; '.join(map(str, found[:5]))}")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import psycopg
 import redis
 
+from tests.fakes.platform import Platform
 from tests.stack.parts import Parts
 from tests.stack.waiting import until
 
@@ -20,9 +21,19 @@ from tests.stack.waiting import until
 class Faults:
     """Commits random faults against ``parts``, one after the other, and counts them."""
 
-    def __init__(self, parts: Parts, *, lease_seconds: float, postgresql: str | None, seed: int) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        platform: Platform,
+        *,
+        lease_seconds: float,
+        postgresql: str | None,
+        late_writes: int,
+        seed: int,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._parts = parts
+        self._platform = platform
         self._lease_seconds = lease_seconds
         self._postgresql = postgresql
         self._random = random.Random(seed)
@@ -31,6 +42,7 @@ class Faults:
             (6, self.kill_node),
             (3, self.freeze_node),
             (3, self.terminate_node),
+            (late_writes, self.late_write),
             (1, self.restart_redis),
             (1, self.wipe_redis),
             (1, self.restart_api),
@@ -68,6 +80,11 @@ class Faults:
         until(lambda: not self._parts.running(node), seconds=60)
         self._parts.kill(node)
         self._parts.start(node)
+
+    def late_write(self) -> None:
+        """The next write is lost on its way, and reaches the platform when others have gone on without it."""
+        seconds = self._lease_seconds * self._random.uniform(1.5, 5.0)
+        self._platform.add_fault(kind="late", verb=self._random.choice(["PUT", "PUT", "DELETE"]), late_seconds=seconds)
 
     def restart_redis(self) -> None:
         self._parts.kill("redis")

@@ -14,6 +14,7 @@ import httpx
 from tests.chaos.faults import Faults
 from tests.fakes.platform import Platform
 from tests.stack.parts import Parts
+from tests.stack.waiting import until
 
 LEASE_SECONDS = 6.0
 NODES = ("write", "write2", "look", "look2")
@@ -22,7 +23,8 @@ UNFINISHED = ("queued", "starting", "waiting", "undoing")
 
 @dataclass
 class Damage:
-    """What went wrong. ``shown`` are the wrong ends that the deployment's observed status tells."""
+    """What went wrong. ``shown`` are the wrong ends that the deployment's observed status tells, and ``failed`` the
+    operations that say themselves that they did not succeed: on a careless target both are honest."""
 
     operations: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -32,6 +34,7 @@ class Damage:
     left_behind: list[str] = field(default_factory=list)
     wrong_end: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def acceptable(self, fences: bool) -> bool:
@@ -63,20 +66,26 @@ def run(
         "MODELPORT_OBSERVE_SECONDS": "5",
     }
     with (
-        Platform(seconds=3.0, latency=0.05, check_fence=fences) as platform,
+        Platform(seconds=3.0, latency=0.05, careless=not fences) as platform,
         Parts(folder, database_url, env=env, nodes=NODES) as parts,
     ):
         api = httpx.Client(base_url=parts.api_url, timeout=20.0)
         _ask(api, "PUT", "/v1/targets/platform", {"uri": platform.url, "settings": {"look_seconds": 1.0}})
         submitting = threading.Thread(target=_submit, args=(parts.api_url, operations, damage))
         submitting.start()
-        murder = Faults(parts, lease_seconds=LEASE_SECONDS, postgresql=postgresql, seed=seed)
+        # where they can do harm, there are more of them
+        late = 3 if fences else 20
+        murder = Faults(
+            parts, platform, lease_seconds=LEASE_SECONDS, postgresql=postgresql, late_writes=late, seed=seed
+        )
         while submitting.is_alive() or murder.counts.total() < faults:
             murder.commit()
             time.sleep(0.2)
         submitting.join()
         damage.faults = murder.counts
         _wait_for_the_end(api, damage)
+        platform.faults()
+        until(lambda: platform.counts()["late"] == 0, seconds=60)
         _count(api, platform, damage, fences)
         api.close()
     damage.seconds = time.monotonic() - began
@@ -148,12 +157,15 @@ def _count(api: httpx.Client, platform: Platform, damage: Damage, fences: bool) 
         if answer.status_code != 200:
             damage.lost.append(identity)
         elif answer.json()["state"] not in {"succeeded", *UNFINISHED}:
-            damage.wrong_end.append(f"{name}: {answer.json()['error']}")
+            ended = f"{name}: {answer.json()['error']['detail']}"
+            (damage.wrong_end if fences else damage.failed).append(ended)
         last[name] = model
     for name, contents in counts["effects"].items():
         # every content was asked for once, so it may take effect once
         damage.duplicated += [f"{name}: {content} {times}x" for content, times in contents.items() if times > 1]
-    for name, model in last.items():
+    for name, asked in last.items():
+        # where an operation may fail for what late calls did, the record tells what is promised
+        model = asked if fences else _recorded(api, name)
         serving = there.get(name)
         if model is None and serving is not None:
             damage.left_behind.append(name)
@@ -161,6 +173,17 @@ def _count(api: httpx.Client, platform: Platform, damage: Damage, fences: bool) 
             damage.wrong_end.append(name)
     if not fences:
         _wait_until_shown(api, damage)
+
+
+def _recorded(api: httpx.Client, name: str) -> str | None:
+    answer = api.get(f"/v1/deployments/platform/{name}")
+    current = answer.json()["current"] if answer.status_code != 404 else None
+    return current["variants"][0]["model_uri"] if current else None
+
+
+def _observed(api: httpx.Client, name: str) -> str | None:
+    answer = api.get(f"/v1/deployments/platform/{name}")
+    return answer.json()["observed"].get("state") if answer.status_code != 404 else None
 
 
 def _serving(platform: Platform) -> dict[str, str]:
@@ -176,9 +199,5 @@ def _wait_until_shown(api: httpx.Client, damage: Damage) -> None:
     deadline = time.monotonic() + 60
     wrong = set(damage.wrong_end)
     while time.monotonic() < deadline and set(damage.shown) != wrong:
-        damage.shown = [
-            name
-            for name in wrong
-            if _ask(api, "GET", f"/v1/deployments/platform/{name}")["observed"].get("state") in {"drifted", "missing"}
-        ]
+        damage.shown = [name for name in wrong if _observed(api, name) in {"drifted", "missing"}]
         time.sleep(0.5)

@@ -66,6 +66,10 @@ class Platform:
         """These faults and no others from now on."""
         self._ask("POST", "/_fake/faults", {"faults": list(faults)})
 
+    def add_fault(self, **fault: Any) -> None:
+        """One more fault."""
+        self.faults(*self.pending(), fault)
+
     def pending(self) -> list[dict[str, Any]]:
         """The faults that are not used up."""
         return list(self._ask("GET", "/_fake/faults"))

@@ -8,6 +8,7 @@ throttled      429 with Retry-After, nothing done
 unavailable    503 with Retry-After, nothing done
 drop_before    the connection breaks before anything was done
 drop_after     the connection breaks after the change was made
+late           the connection breaks at once, and the call takes effect ``late_seconds`` later
 conflict       409 ``operation-under-way``, for a PUT or DELETE during an operation
 rolls_back     the accepted change ends with ``message`` and the old content goes on serving
 fails          the accepted change ends with ``message`` and the deployment is ``failed``
@@ -25,6 +26,7 @@ A variant whose ``platform`` has ``{"fails": words}`` always rolls back, with th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -52,6 +54,7 @@ class Fault:
     count: int | None = 1
     message: str = "no room left"
     retry_after: float = 1.0
+    late_seconds: float = 0.0
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Conduct:
     """What can be set under ``/_fake/conduct``; all times in seconds.
 
     With ``looks`` a change takes that many reads that show it, whatever the clock says: for tests of each point.
+    A ``careless`` platform compares neither fences nor ETags and knows no idempotency keys.
     """
 
     seconds: float = 20.0
@@ -68,7 +72,7 @@ class Conduct:
     retry_after: float | None = None
     page_size: int = 1000
     token: str | None = None
-    check_fence: bool = True
+    careless: bool = False
     supersedes: bool = True
     shows_ended: bool = True
     model_status: int = 200
@@ -116,10 +120,11 @@ class FakePlatform:
 
     def reset(self) -> None:
         self.conduct = Conduct(**asdict(self.began))
-        self.contract = Contract(self.conduct.check_fence, self.conduct.supersedes)
+        self.contract = Contract(self.conduct.careless, self.conduct.supersedes)
         self.faults: list[Fault] = []
         self.recorder = Recorder()
         self.before: dict[str, bytes | None] = {}
+        self._late: set[asyncio.Task[None]] = set()
 
     async def _put(self, request: Request) -> Response:
         async def effect() -> Response:
@@ -219,6 +224,11 @@ class FakePlatform:
                 self._refuse(verb, name, request)
                 if self._take("drop_before", verb, name):
                     return await _break(request)
+                late = self._take("late", verb, name)
+                if late:
+                    await request.body()
+                    self._later(late.late_seconds, effect)
+                    return await _break(request)
                 response = await effect()
             except Refusal as refusal:
                 response = _refused(refusal)
@@ -228,6 +238,16 @@ class FakePlatform:
             return response
         finally:
             recorder.in_flight -= 1
+
+    def _later(self, seconds: float, effect: Any) -> None:
+        async def arrive() -> None:
+            await asyncio.sleep(seconds)
+            with contextlib.suppress(Refusal):  # nobody is there to be told
+                await effect()
+
+        task = asyncio.create_task(arrive())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     def _refuse(self, verb: str, name: str, request: Request) -> None:
         authorization = request.headers.get("authorization", "")
@@ -288,12 +308,15 @@ class FakePlatform:
                 headers["Retry-After"] = f"{self.conduct.retry_after:g}"
         return Response(there.document(), status, headers, "application/json")
 
+    def _counts(self) -> dict[str, Any]:
+        return {**self.recorder.counts(), "late": len(self._late)}
+
     async def _control(self, request: Request) -> Response:
         what = request.path_params["what"]
         body = await request.json() if request.method == "POST" else {}
         if what == "conduct":
             self.conduct = Conduct(**{**asdict(self.conduct), **body})
-            self.contract.check_fence, self.contract.supersedes = self.conduct.check_fence, self.conduct.supersedes
+            self.contract.careless, self.contract.supersedes = self.conduct.careless, self.conduct.supersedes
             return JSONResponse(asdict(self.conduct))
         if what == "faults":
             self.faults = [Fault(**fault) for fault in body["faults"]] if request.method == "POST" else self.faults
@@ -302,7 +325,7 @@ class FakePlatform:
             self.contract.plant(**body)
         if what == "reset":
             self.reset()
-        answers = {"log": lambda: list(self.recorder.log), "counts": self.recorder.counts, "reset": dict, "plant": dict}
+        answers = {"log": lambda: list(self.recorder.log), "counts": self._counts, "reset": dict, "plant": dict}
         return JSONResponse(answers[what]())
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from operations import submit, sweep
+from operations import queries, submit, sweep
 from operations.database import Database
 from operations.models import Deployment, Operation, Target
+from operations.problems import DeploymentNotFound
 from operations.settings import settings
 from operations.states import Kind, Lane, State
 from operations.submit import Asked
@@ -69,6 +70,35 @@ def test_what_is_gone_is_missing_and_reconcile_brings_it_back(db: Database, engi
     assert get(db, accepted.operation.id).state == State.SUCCEEDED
     assert world.things["iris"].serving == rows.spec()
     assert observe(db, engine)["state"] == "in_sync"
+
+
+def test_what_was_deleted_and_is_there_all_the_same_is_shown_and_can_be_deleted_again(
+    db: Database, engine: Engine, world: World
+) -> None:
+    created(db, engine)
+    observe(db, engine)
+    with db.write() as session:
+        submit.delete(session, rows.target(session), "iris", ME, rules=RULES)
+    run(engine, db)
+    assert observe(db, engine) == {}
+    with db.read() as session, pytest.raises(DeploymentNotFound):
+        queries.get_deployment(session, rows.target(session), "iris")
+
+    world.things["iris"] = Thing(deployment(db).id, rows.spec())  # a call that was lost on its way has arrived
+    assert observe(db, engine)["state"] == "drifted"
+    with db.read() as session:
+        shown = queries.get_deployment(session, rows.target(session), "iris")
+        assert shown.observed["difference"]["deployment"]["observed"] == rows.spec()
+    with db.write() as session:
+        submit.delete(session, rows.target(session), "iris", ME, rules=RULES)
+    run(engine, db)
+    assert world.things == {}
+    assert observe(db, engine) == {}
+
+    world.things["iris"] = Thing(deployment(db).id, rows.spec())
+    assert observe(db, engine)["state"] == "drifted"
+    del world.things["iris"]
+    assert observe(db, engine) == {}
 
 
 def test_reconcile_undoes_drift(db: Database, engine: Engine, world: World) -> None:
