@@ -238,6 +238,14 @@ class WaitTimeout(ModelportError, TimeoutError):
         return f"operation {self.operation.id} is still {self.operation.state} after {self.timeout:g} s"
 
 
+def raise_unless_succeeded(operation: Operation) -> None:
+    """Raises OperationCancelled or OperationFailed, as it ended."""
+    if operation.state == "cancelled":
+        raise OperationCancelled(operation)
+    if operation.state != "succeeded":
+        raise OperationFailed(operation)
+
+
 _BY_SLUG: dict[str, type[Problem]] = {
     "busy": Busy,
     "deployment-exists": AlreadyExists,

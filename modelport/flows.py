@@ -18,7 +18,7 @@ from modelport.answers import Response
 from modelport.calls import Calls
 from modelport.calls.request import Call, D, O, Pages
 from modelport.connection import Connection
-from modelport.errors import Unreachable
+from modelport.errors import Unreachable, raise_unless_succeeded
 from modelport.pieces import Pieces
 from modelport.repeating import ONCE, Repeats
 from modelport.sse import Decoder
@@ -30,7 +30,6 @@ from modelport.waiting import (
     Deadline,
     Outage,
     Polls,
-    raise_unless_succeeded,
 )
 
 T = TypeVar("T")

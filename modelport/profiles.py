@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,6 +77,8 @@ def path() -> Path:
 
 def read() -> Profiles:
     """What the file says; nothing where there is no file. Raises ProfileError."""
+    import tomllib
+
     file = path()
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -91,6 +91,8 @@ def read() -> Profiles:
 
 def write(profiles: Profiles) -> None:
     """Replace the file as a whole, readable by its owner alone. Raises ProfileError."""
+    import tempfile  # which is slow to load, and seldom needed
+
     file = path()
     lines = [f"profile = {_text(profiles.current)}", ""] if profiles.current else []
     for name, profile in profiles.by_name.items():

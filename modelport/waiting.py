@@ -8,16 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from modelport.errors import (
-    ModelportError,
-    OperationCancelled,
-    OperationFailed,
-    Problem,
-    ServerError,
-    Throttled,
-    Unreachable,
-    WaitTimeout,
-)
+from modelport.errors import ModelportError, Problem, ServerError, Throttled, Unreachable, WaitTimeout
 from modelport.types import Operation
 
 Clock = Callable[[], float]
@@ -27,14 +18,6 @@ SHORTEST_LOOK_SECONDS = 0.5  # between two looks, also at a server that holds no
 RECONNECT_SECONDS = 1.0
 
 OUTAGES = (Unreachable, ServerError, Throttled)
-
-
-def raise_unless_succeeded(operation: Operation) -> None:
-    """Raises OperationCancelled or OperationFailed, as it ended."""
-    if operation.state == "cancelled":
-        raise OperationCancelled(operation)
-    if operation.state != "succeeded":
-        raise OperationFailed(operation)
 
 
 class Outage:

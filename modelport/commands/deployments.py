@@ -13,9 +13,8 @@ from modelport.commands import arguments, rendering
 from modelport.commands.arguments import DeploymentArgument, IfMatch, Timeout, Wait
 from modelport.commands.session import Session, command
 from modelport.commands.submitting import finish, until_ended
-from modelport.errors import NotFound
+from modelport.errors import NotFound, raise_unless_succeeded
 from modelport.exits import Exit
-from modelport.waiting import raise_unless_succeeded
 
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
 

@@ -12,8 +12,8 @@ from modelport.commands import rendering
 from modelport.commands.arguments import OperationArgument, Timeout, Wait
 from modelport.commands.session import Session, command
 from modelport.commands.submitting import finish, until_ended
+from modelport.errors import raise_unless_succeeded
 from modelport.exits import Exit, goes_on
-from modelport.waiting import raise_unless_succeeded
 
 
 def group() -> typer.Typer:

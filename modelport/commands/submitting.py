@@ -8,9 +8,9 @@ import typer
 
 from modelport import output
 from modelport.commands.session import Session
+from modelport.errors import raise_unless_succeeded
 from modelport.exits import Exit, goes_on
 from modelport.progress import described, followed
-from modelport.waiting import raise_unless_succeeded
 
 if TYPE_CHECKING:
     from modelport.blocking.handles import Deployment, Operation

@@ -10,7 +10,7 @@ from typing import Any
 from modelport import output
 from modelport.blocking.handles import Deployment, Operation
 from modelport.client import Client
-from modelport.errors import NotFound, Stale
+from modelport.errors import NotFound, Stale, raise_unless_succeeded
 from modelport.exits import goes_on
 from modelport.mlflow_target import shapes
 from modelport.mlflow_target.address import Address
@@ -19,7 +19,6 @@ from modelport.mlflow_target.config import Given, read
 from modelport.mlflow_target.variants import Next
 from modelport.progress import followed
 from modelport.types import Revision
-from modelport.waiting import raise_unless_succeeded
 
 JSON = dict[str, Any]
 Config = Mapping[str, Any] | None

@@ -115,13 +115,13 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(plane: ControlPlane) -> Non
     process.wait(timeout=30)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["deploy", "--help"], ["ops", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["apply", "--help"], ["ops", "--help"], ["config", "--help"]])
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     program = (
         "import sys\n"
         "from modelport.cli import app\n"
         f"app({arguments!r}, standalone_mode=False)\n"
-        "heavy = {'httpx', 'rich', 'asyncio', 'modelport.client', 'operations', 'api', 'worker', 'adapters'}\n"
+        "heavy = {'httpx', 'rich', 'yaml', 'asyncio', 'modelport.types', 'operations', 'api', 'worker', 'adapters'}\n"
         "sys.exit(', '.join(sorted(heavy & sys.modules.keys())) or 0)\n"
     )
     done = subprocess.run(
