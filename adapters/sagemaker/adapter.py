@@ -80,6 +80,7 @@ class SageMakerAdapter:
             "history": placed.get("history", []),
             "tagged": placed.get("tagged"),
             "live": placed.get("live"),
+            "newest": placed.get("newest", 0.0),
             "toward": "forward",
             "before": None,
             "made": [],

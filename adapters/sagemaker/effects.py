@@ -9,8 +9,9 @@ from adapters.contract import JSON, Denied, Handle, Permanent, Progress
 from adapters.sagemaker.calls import Calls
 from adapters.sagemaker.naming import Owner
 from adapters.sagemaker.packing import Packing
+from adapters.sagemaker.records import REMOVALS, SWITCHES, Effect, done
 from adapters.sagemaker.refusals import Absent, Busy, Exists, Lost, PartMissing
-from adapters.sagemaker.rollout import LAG, REMOVALS, SWITCHES, Effect, Pace, done
+from adapters.sagemaker.rollout import LAG, Pace
 
 PART_SECONDS = 2.0
 _KINDS = {
@@ -36,7 +37,7 @@ def perform(
         if effect.verb != "create_endpoint":
             return _after(progress, facts, effect)
         # ours whose answer was lost, or another's: the look tells
-        return _looked_for(progress, facts, effect, pace, error.message)
+        return _looked_for(progress, facts, effect, pace, error.message, exists=True)
     except Lost as error:
         if effect.verb not in SWITCHES:
             raise
@@ -108,9 +109,9 @@ def _after(progress: Progress, facts: JSON, effect: Effect, wait: float = 0.0) -
 
 
 def _looked_for(
-    progress: Progress, facts: JSON, effect: Effect, pace: Pace, message: str
+    progress: Progress, facts: JSON, effect: Effect, pace: Pace, message: str, *, exists: bool = False
 ) -> tuple[Progress, JSON | None]:
-    handle, _ = done(progress.handle, facts, effect, unsure=True)
+    handle, _ = done(progress.handle, facts, effect, unsure=True, exists=exists)
     return replace(progress, handle=handle, again_in=pace.lag_seconds, message=message), None
 
 

@@ -5,47 +5,23 @@ same toward what was before. An endpoint under change takes no other change, so 
 a fleet that has settled and serves what was wanted has landed and is not taken back.
 
 Reads may come late or miss a thing for a moment. What an accepted call must have changed is waited for, ``LAG`` looks
-long, before it is called again; that something is absent is believed after ``ABSENCES`` looks, unless it was deleted.
+long, before it is called again; that something is absent is believed after ``ABSENCES`` looks; and what was changed
+last at an earlier time than is known already is an old read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from adapters.contract import JSON, Conflict, Handle, Leftover, Progress, Toward
 from adapters.sagemaker.cleaning import expected, garbage, kept
 from adapters.sagemaker.naming import fleet_of
+from adapters.sagemaker.records import Effect
 
-Verb = Literal[
-    "pack",
-    "create_model",
-    "create_config",
-    "create_endpoint",
-    "update_endpoint",
-    "update_weights",
-    "delete_endpoint",
-    "adopt",
-    "tag",
-    "untag",
-    "delete_config",
-    "delete_model",
-    "delete_object",
-]
-SWITCHES = frozenset({"create_endpoint", "update_endpoint", "update_weights", "delete_endpoint"})
-REMOVALS = frozenset({"delete_config", "delete_model", "delete_object", "tag", "untag"})
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 LAG = 5
 ABSENCES = 3
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The one write of a step: what, on the thing of which name, and with what."""
-
-    verb: Verb
-    name: str
-    body: Any = None
 
 
 @dataclass(frozen=True)
@@ -69,43 +45,18 @@ class Pace:
 
 def decide(handle: Handle, facts: JSON, toward: Toward, pace: Pace) -> Decision:
     """The next step; the same handle and facts give the same decision. Raises Conflict where the thing is not ours."""
-    case = _Case({**handle, "toward": toward}, facts, toward, pace)
+    handle, there = {**handle, "toward": toward}, facts["endpoint"]
+    if there is not None and "modified" in there:
+        if there["modified"] < handle["newest"] and handle["misses"] < LAG:
+            return _Case(handle, facts, toward, pace).missed("what is read is from before the last change")
+        handle["newest"] = there["modified"]
+        handle["misses"] = 0 if handle["asked"] is None else handle["misses"]
+    case = _Case(handle, facts, toward, pace)
     if handle["adopt"]:
         return case.adopt()
     if handle["desired"] is None:
         return case.delete()
     return case.forward() if toward == "forward" else case.back()
-
-
-def done(handle: Handle, facts: JSON, effect: Effect, *, unsure: bool = False) -> tuple[Handle, JSON]:
-    """The handle and what is known once this write was made; ``unsure``: its answer was lost."""
-    if effect.verb in SWITCHES:
-        there = facts["endpoint"]
-        asked = {
-            "what": effect.verb,
-            "toward": handle["toward"],
-            "base": there["modified"] if there else None,
-            "seen": False,
-            "unsure": unsure,
-        }
-        return {**handle, "asked": asked, "misses": 0}, facts
-    if effect.verb in ("create_model", "create_config"):
-        return {**handle, "made": [*handle["made"], effect.name]}, facts
-    if effect.verb == "pack":
-        return {**handle, "packing": {**handle["packing"], effect.name: effect.body}}, {**facts, "packages": {}}
-    if effect.verb == "adopt":
-        return handle, {**facts, "owner": "ours"}
-    if effect.verb in ("tag", "untag"):
-        tagged = {**(handle["tagged"] or {}), **effect.body} if effect.verb == "tag" else handle["desired"]["tags"]
-        return {**handle, "tagged": tagged}, facts
-    packing = {name: each for name, each in handle["packing"].items() if name != effect.name}
-    left = facts["left"]
-    if effect.verb == "delete_object":
-        return {**handle, "packing": packing}, {**facts, "left": {**left, "emptied": [*left["emptied"], effect.name]}}
-    kind = "configs" if effect.verb == "delete_config" else "models"
-    rest = [name for name in left[kind] if name != effect.name]
-    made = [name for name in handle["made"] if name != effect.name]
-    return {**handle, "made": made}, {**facts, "left": {**left, kind: rest}}
 
 
 @dataclass(frozen=True)
@@ -192,7 +143,12 @@ class _Case:
         asked = self.handle["asked"]
         expects = asked is not None and asked["what"] != "delete_endpoint"
         if self.handle["misses"] < (LAG if expects else patience if asked is None else 0):
-            return self._missed("the endpoint does not show yet")
+            return self.missed("the endpoint does not show yet")
+        if expects and asked["exists"]:
+            raise Conflict(
+                f"SageMaker says that an endpoint {self.handle['name']} exists, and shows none of this name; "
+                "is there one whose name differs in case alone?"
+            )
         case = self._forgetting() if expects else self
         return case._prepare(goal) or case._write(Effect("create_endpoint", self.handle["name"], goal), "switch")
 
@@ -247,7 +203,7 @@ class _Case:
 
     def _recognised(self, there: JSON) -> JSON | None:
         """A change of ours whose answer was lost, told by the configuration that it brings."""
-        known = {"what": None, "toward": self.toward, "base": None, "seen": True, "unsure": False}
+        known = {"what": None, "toward": self.toward, "base": None, "seen": True, "unsure": False, "exists": False}
         if there["status"] == "Deleting":
             return {**known, "what": "delete_endpoint"}
         coming = there.get("pending") or (there.get("config") if there["status"] == "Creating" else None)
@@ -273,7 +229,7 @@ class _Case:
         asked = self.handle["asked"]
         if asked is None or asked["toward"] != toward or self._moved(asked) or self.handle["misses"] >= LAG:
             return None
-        return self._missed("accepted; the endpoint does not show it yet")
+        return self.missed("accepted; the endpoint does not show it yet")
 
     def _moved(self, asked: JSON) -> bool:
         there = self.there or {}
@@ -282,12 +238,11 @@ class _Case:
     def _absent(self) -> Decision | None:
         """Look again where the endpoint may have been missed; None where it is gone."""
         asked = self.handle["asked"]
-        if asked is not None and asked["what"] == "delete_endpoint" and not asked["unsure"]:
-            return None
-        enough = LAG if asked is not None else ABSENCES
-        return self._missed("the endpoint is not to be seen") if self.handle["misses"] < enough else None
+        enough = LAG if asked is not None and asked["what"] != "delete_endpoint" else ABSENCES
+        return self.missed("the endpoint is not to be seen") if self.handle["misses"] < enough else None
 
-    def _missed(self, message: str) -> Decision:
+    def missed(self, message: str) -> Decision:
+        """Look again soon; so many times in a row, then what is seen is believed."""
         handle = {**self.handle, "misses": self.handle["misses"] + 1}
         return Decision(Progress(handle, "again", "switch", self.pace.lag_seconds, message))
 

@@ -86,6 +86,10 @@ class SageMaker:
         """Have the vendor maintain this endpoint for so long."""
         self._ask("maintain", {"name": name, "seconds": seconds})
 
+    def release(self, name: str, kind: str = "rolls_back", words: str = "it took too long") -> None:
+        """Let a change that is stuck end at once."""
+        self._ask("release", {"name": name, "kind": kind, "words": words})
+
     def reset(self) -> None:
         """As it was when it started, its conduct too."""
         self._ask("reset", {})

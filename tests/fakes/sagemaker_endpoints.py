@@ -173,6 +173,12 @@ class Hosting:
         """Maintenance by the vendor, ``SystemUpdating``."""
         self._begin(self._changeable(name), "maintain", fate, None, [])
 
+    def release(self, name: str, fate: Fate) -> None:
+        """Let a change that is stuck end so, at once."""
+        there = self._endpoint(name)
+        if there.ongoing is not None:
+            there.ongoing.fate = fate
+
     def describe(self, name: str, *, shown: bool = False) -> JSON:
         """The endpoint as DescribeEndpoint answers; ``shown`` counts as a read that shows the change under way."""
         there = self._endpoint(name)
