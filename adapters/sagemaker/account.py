@@ -109,14 +109,24 @@ class Account:
             return self._clients[service]
 
     def signer(self) -> Any:
-        """Credentials as they are now, for who signs itself: frozen ones of botocore's. Raises Denied."""
+        """Credentials as they are now, for who signs itself: frozen ones of botocore's. May take a role.
+
+        Raises Denied, and Temporary when the role could not be asked for.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from adapters.sagemaker.refusals import translated
+
         keys = Keys.read(self._place)
         with self._lock:
             self._renew(keys)
             found = self._session.get_credentials()
         if found is None:
             raise Denied(f"target {self._place.name}: no AWS credentials were found in this process")
-        return found.get_frozen_credentials()
+        try:
+            return found.get_frozen_credentials()
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error, "AssumeRole") from None
 
     def forget(self) -> None:
         """Have the next call look for credentials anew."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from adapters.contract import JSON, Answer, Place, Request, Unreachable
+from adapters.contract import JSON, Answer, Place, Request, Temporary, Unreachable
 from adapters.http.connection import open_client, send
 from adapters.sagemaker.account import Account
 
@@ -45,7 +45,10 @@ def invoke(place: Place, route: JSON, request: Request, timeout_seconds: float) 
     url = f"{account.address.host(RUNTIME)}/endpoints/{quote(route['name'], safe='')}/{what}"
     headers = _headers(request, asynchronous=asynchronous)
     body = b"" if INPUT_LOCATION in {name.lower() for name in headers} else request.body
-    signed = _signed(account, url, headers, body)
+    try:
+        signed = _signed(account, url, headers, body)
+    except Temporary as error:
+        raise Unreachable(f"target {place.name}: {account.redact(error.message)}") from error
     try:
         response = send(_client(), "POST", url, seconds=timeout_seconds, headers=signed, content=body)
     except httpx.TimeoutException as error:
