@@ -114,9 +114,14 @@ class ModelportDeploymentClient(BaseDeploymentClient):
     def predict_stream(
         self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None
     ) -> Iterator[Any]:
-        """As ``predict``, for models that answer piece by piece: the JSON of each piece as it comes."""
+        """As ``predict``, for models that answer piece by piece: the JSON of each piece as it comes.
+
+        As MLflow has it, the model is asked to, with ``"stream": true`` beside the inputs.
+        """
         with self._translated():
-            yield from self._deployments.predict_stream(deployment_name, _body(inputs), endpoint)
+            body = _body(inputs)
+            asked = {**body, "stream": True} if isinstance(body, dict) else body
+            yield from self._deployments.predict_stream(deployment_name, asked, endpoint)
 
     def explain(self, deployment_name: str | None = None, df: Any = None, endpoint: str | None = None) -> Any:  # noqa: ARG002
         """No server explains predictions: raises NOT_IMPLEMENTED."""

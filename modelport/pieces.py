@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from modelport.errors import UnexpectedAnswer
-from modelport.sse import Decoder
+from modelport.errors import UnexpectedAnswer, problem
+from modelport.sse import Decoder, Message
 
 END = "[DONE]"
+PROBLEMS = "/problems/"
+BAD_GATEWAY = 502
 STARTS_OF_EVENTS = frozenset(b":deir")  # of comments, data, event, id and retry; no JSON starts so
 
 
@@ -21,7 +23,7 @@ class Pieces:
         self._events: bool | None = None
 
     def feed(self, chunk: bytes) -> list[Any]:
-        """Take some bytes, cut anywhere; the pieces that they complete. Raises UnexpectedAnswer."""
+        """Take some bytes, cut anywhere; the pieces that they complete. Raises UnexpectedAnswer, and Problem."""
         if self._events is None:
             chunk = (self._read + chunk).lstrip()
             self._read = b""
@@ -31,17 +33,24 @@ class Pieces:
         if not self._events:
             self._read += chunk
             return []
-        return [_json(message.data) for message in self._decoder.feed(chunk) if message.data.strip() != END]
+        return [_piece(message) for message in self._decoder.feed(chunk) if message.data.strip() != END]
 
     def end(self) -> list[Any]:
-        """The pieces that are only complete now. Raises UnexpectedAnswer."""
+        """The pieces that are only complete now. Raises UnexpectedAnswer, and Problem."""
         if self._events:
-            return [_json(message.data) for message in self._decoder.feed(b"\n\n") if message.data.strip() != END]
+            return [_piece(message) for message in self._decoder.feed(b"\n\n") if message.data.strip() != END]
         text = self._read.decode("utf-8", errors="replace").strip()
         try:
             return [json.loads(text)] if text else []
         except ValueError:
             return [_json(line) for line in text.splitlines() if line.strip()]
+
+
+def _piece(message: Message) -> Any:
+    found = _json(message.data)
+    if message.event == "error" and isinstance(found, dict) and str(found.get("type")).startswith(PROBLEMS):
+        raise problem(BAD_GATEWAY, found)  # the server's, where the model broke off
+    return found
 
 
 def _json(text: str) -> Any:

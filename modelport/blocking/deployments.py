@@ -131,7 +131,8 @@ class Deployments(Driver):
     ) -> Iterator[Any]:
         """As ``predict``, for models that answer piece by piece: the JSON of each piece as it comes.
 
-        ``timeout`` is seconds for one piece. An answer that comes as a whole is one piece. Raises ModelFailed.
+        Most models want to be asked for it, with ``"stream": true`` beside the input. An answer that comes as a whole
+        is one piece. ``timeout`` is seconds for one piece. Raises ModelFailed.
         """
         call = self._calls.predict_stream(target, name, data, variant=variant, content_type=content_type)
         return self._each(self._flows.pieces(call, timeout))

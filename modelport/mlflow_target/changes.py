@@ -18,7 +18,7 @@ from modelport.mlflow_target.codes import Missing
 from modelport.mlflow_target.config import Given, read
 from modelport.mlflow_target.variants import Next
 from modelport.progress import followed
-from modelport.types import Revision
+from modelport.types import Revision, Target
 
 JSON = dict[str, Any]
 Config = Mapping[str, Any] | None
@@ -102,9 +102,18 @@ class Changes:
         raise_unless_succeeded(ended)
         return None
 
-    @cached_property
+    def is_target(self, value: str) -> bool:
+        """Whether this is a part of the target's URI, or the value of one of its settings."""
+        parts = self._described.uri.partition(":")[2].strip("/")
+        return value in map(str, self._described.settings.values()) or f"/{value.strip('/')}/" in f"/{parts}/"
+
+    @property
     def _schema(self) -> JSON | None:
-        return self.client.target(self.target).config_schema
+        return self._described.config_schema
+
+    @cached_property
+    def _described(self) -> Target:
+        return self.client.target(self.target)
 
 
 def raise_unless_absent(error: NotFound) -> None:

@@ -7,7 +7,7 @@ which reads plain numbers and truths from text by itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,16 @@ def read(config: Mapping[str, Any] | None, ours: frozenset[str], schema: JSON | 
         flavor=mine.get("flavor"),
         target={key: coerced(key, value, schema) for key, value in config.items() if key not in ours},
     )
+
+
+def nothing_new(given: Given, is_target: Callable[[str], bool], what: str) -> None:
+    """Raises Unfit unless what is left asks for nothing, or repeats what the target's URI and settings say.
+
+    MLflow's scripts repeat region and role with every call; another one than the target's must not be ignored.
+    """
+    for key, value in given.target.items():
+        if value and str(value).lower() not in {"false", "none", "null"} and not is_target(str(value)):
+            raise Unfit(f"{what} takes no config {key}, except for what the target is anyway")
 
 
 def nothing_else(given: Given, what: str) -> None:

@@ -10,7 +10,7 @@ from modelport.errors import AlreadyExists, Invalid, ModelFailed
 from modelport.mlflow_target import shapes, variants
 from modelport.mlflow_target.changes import JSON, TRIES, Changes, Config
 from modelport.mlflow_target.codes import Exists, Missing
-from modelport.mlflow_target.config import CHANGE, DELETION, Given, Unfit, nothing_else
+from modelport.mlflow_target.config import CHANGE, DELETION, Given, Unfit, nothing_new
 from modelport.mlflow_target.endpoints import Announced
 from modelport.types import Prediction, Revision
 
@@ -68,7 +68,7 @@ class Deployments:
     def delete(self, name: str, config: Config, endpoint: str | None) -> JSON | None:
         """Delete; what is not there counts as deleted. The last deployment takes its endpoint with it."""
         given = self._changes.read(config, DELETION)
-        nothing_else(given, "delete_deployment")
+        nothing_new(given, self._changes.is_target, "delete_deployment")
         if endpoint is None:
             return self._changes.delete(name, given)
         found = self._changes.find(endpoint)

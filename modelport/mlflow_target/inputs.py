@@ -13,15 +13,18 @@ from typing import Any
 from modelport.mlflow_target.config import Unfit
 
 SHAPES = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
+TALKS = frozenset({"messages", "prompt", "input"})
+"""What models that talk are asked with, and whatever they know beside it."""
 
 
 def document(inputs: Any) -> dict[str, Any]:
-    """A dict in one of the four shapes as it is, a data frame as ``dataframe_split``, anything else as ``inputs``.
+    """What is sent for inputs of any kind.
 
-    NaN, which JSON has not, becomes null as in pandas; bytes become base64, as MLflow's servers read them. Raises
-    Unfit for what JSON cannot carry.
+    A dict in one of the four shapes, or for a model that talks, as it is; a data frame as ``dataframe_split``; anything
+    else as ``inputs``. NaN, which JSON has not, becomes null as in pandas; bytes become base64, as MLflow's servers
+    read them. Raises Unfit for what JSON cannot carry.
     """
-    if isinstance(inputs, dict) and SHAPES & inputs.keys():
+    if isinstance(inputs, dict) and (SHAPES | TALKS) & inputs.keys():
         return {str(key): _plain(value) for key, value in inputs.items()}
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):
         return {"dataframe_split": _plain(inputs.to_dict(orient="split"))}

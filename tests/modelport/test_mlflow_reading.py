@@ -11,7 +11,17 @@ from modelport import errors
 from modelport.errors import problem
 from modelport.mlflow_target.address import Address, address
 from modelport.mlflow_target.codes import code_of
-from modelport.mlflow_target.config import CHANGE, DELETION, ENDPOINT, Given, Unfit, coerced, nothing_else, read
+from modelport.mlflow_target.config import (
+    CHANGE,
+    DELETION,
+    ENDPOINT,
+    Given,
+    Unfit,
+    coerced,
+    nothing_else,
+    nothing_new,
+    read,
+)
 from modelport.mlflow_target.inputs import document
 from modelport.mlflow_target.variants import added, changed, removed, scaled
 from modelport.types import Operation, Revision
@@ -305,3 +315,11 @@ def revision(**traffic: int) -> Revision:
     return Revision.model_validate(
         {"number": 1, "variants": variants, "traffic": traffic, "created_at": "2030-01-01T00:00:00Z"}
     )
+
+
+def test_deletion_takes_what_asks_for_nothing_or_is_so_anyway() -> None:
+    given = read({"archive": "False", "vpc": None, "region": "us-east-1", "wait": True}, DELETION)
+    nothing_new(given, lambda value: value == "us-east-1", "delete_deployment")
+    for config in ({"archive": True}, {"region": "eu-west-1"}):
+        with pytest.raises(Unfit, match=next(iter(config))):
+            nothing_new(read(config, DELETION), lambda value: value == "us-east-1", "delete_deployment")
