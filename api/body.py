@@ -36,8 +36,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
             await self._app(scope, receive, send)
             return
-        predicting = scope["path"].endswith("/predict")
-        limit = settings().predict_body_bytes if predicting else settings().body_bytes
+        limit = _limit(scope["path"])
         body = bytearray()
         size = 0
         more = True
@@ -66,6 +65,12 @@ class BodyLimit:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self._app(scope, replay, send)
+
+
+def _limit(path: str) -> int:
+    if path.endswith("/predict"):
+        return settings().predict_body_bytes
+    return settings().batch_body_bytes if path.startswith("/v1/batches") else settings().body_bytes
 
 
 class StrictRoute(APIRoute):

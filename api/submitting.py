@@ -20,7 +20,7 @@ from adapters import registry
 from adapters.description import Description
 from api.requests import Principal, RequestId
 from api.waiting import preferred_wait
-from operations import idempotency, ledger, presence, queries, queue, views
+from operations import idempotency, ledger, presence, queries, queue, specs, views
 from operations.database import database
 from operations.idempotency import Key, Stored
 from operations.models import Operation, Target
@@ -101,22 +101,7 @@ def description_of(target: Target) -> Description:
 
 def rules_of(target: Target) -> Rules:
     """What the target's kind allows, for ``operations.submit``. Raises UnknownTargetKind."""
-    description = description_of(target)
-    able = description.capabilities
-
-    def config(document: dict[str, Any]) -> dict[str, Any]:
-        return description.config_model.model_validate(document).model_dump(mode="json", exclude_unset=True)
-
-    return Rules(
-        scheme=description.scheme,
-        max_variants=able.max_variants,
-        can_split=able.can_split,
-        name_pattern=able.name_pattern,
-        deadline_seconds=description.deadline_seconds,
-        require_if_match=bool(target.settings.get("require_if_match")),
-        variants_at_create=able.variants_at_create,
-        config=config,
-    )
+    return specs.rules(description_of(target), target.settings)
 
 
 def tell(operation: Operation) -> None:

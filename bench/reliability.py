@@ -1,7 +1,7 @@
 """``python -m bench.reliability``: workers are killed while operations run, beside a plain Celery task that polls.
 
 Both deploy the same number of models on the same fake platform, and in both a worker process is killed with SIGKILL
-every half second. Counted in the end: models that never came to serve although they were submitted (lost), and
+every half second; every fourth time it is a whole worker, its main process included, which is started again. Counted in the end: models that never came to serve although they were submitted (lost), and
 contents that the platform put into effect more than once (duplicated).
 """
 
@@ -31,6 +31,7 @@ from tests.stack.waiting import until
 
 SECONDS = 3.0
 PAUSE_SECONDS = 0.5
+WHOLE_EVERY = 4
 QUIET_SECONDS = 90.0  # beyond Redis' visibility timeout here, so that everything that would come back has come back
 
 
@@ -60,9 +61,14 @@ def modelport(operations: int, kills: int, chance: random.Random) -> tuple[int, 
             for number in range(operations):
                 document = {"target": "platform", "name": f"model-{number}", "model_uri": f"models:/m/{number}"}
                 api.post("/v1/deployments", json=document).raise_for_status()
-            for _ in range(kills):
-                victims = [pid for node in parts.nodes for pid in parts.children(node)]
-                _kill(victims, chance)
+            for number in range(kills):
+                if number % WHOLE_EVERY == 0:
+                    node = chance.choice(parts.nodes)
+                    parts.kill(node)
+                    parts.start(node)
+                    time.sleep(PAUSE_SECONDS)
+                else:
+                    _kill([pid for node in parts.nodes for pid in parts.children(node)], chance)
             _until_quiet(platform, operations)
             return *_count(platform, operations), time.monotonic() - began
 
@@ -81,7 +87,10 @@ def plain_celery(operations: int, kills: int, chance: random.Random) -> tuple[in
         worker = _celery(env)
         try:
             until(lambda: platform.counts()["calls"].get("PUT", 0) > 0, seconds=60)
-            for _ in range(kills):
+            for number in range(kills):
+                if number % WHOLE_EVERY == 0:
+                    os.killpg(worker.pid, signal.SIGKILL)
+                    worker.wait()
                 if worker.poll() is not None:  # as a supervisor would
                     worker = _celery(env)
                 _kill([child.pid for child in psutil.Process(worker.pid).children()], chance)

@@ -18,7 +18,7 @@ from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.problems import Busy, DeploymentNotFound, PreconditionRequired, QueueFull, StaleGeneration
 from operations.settings import settings
 from operations.specs import Rules
-from operations.states import Kind, State
+from operations.states import Kind, Lane, State
 from operations.tips import Tip, tip
 
 Document = dict[str, Any]
@@ -26,13 +26,17 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """Who asks, and how what is under way already shall be treated. ``if_match`` is the header as it came."""
+    """Who asks, and how what is under way already shall be treated. ``if_match`` is the header as it came.
+
+    What a batch asks for goes by the lane of bulk work.
+    """
 
     principal: str
     request_id: str | None = None
     if_match: str | None = None
     on_conflict: Literal["queue", "refuse", "supersede"] = "queue"
     deadline_seconds: float | None = None
+    batch_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ def record(
         seq=deployment.last_seq,
         kind=kind,
         state=State.QUEUED,
+        lane=Lane.BULK if asked.batch_id else Lane.WRITE,
+        bulk=asked.batch_id is not None,
+        batch_id=asked.batch_id,
         due_at=None if unfinished else now,
         fence=deployment.fence,
         desired=desired,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from operations.batches.models import Batch, BatchState, ItemState
 from operations.models import Operation
 from operations.states import State
 
@@ -37,6 +39,8 @@ def picture(operation: Operation, worker: str) -> dict[str, Any]:
         "received": operation.created_at,
         "timestamp": _instant(operation),
     }
+    if operation.batch_id is not None:
+        event["parent_id"] = event["root_id"] = operation.batch_id
     if operation.started_at is not None:
         event["started"] = operation.started_at
     if operation.state == State.SUCCEEDED:
@@ -54,6 +58,42 @@ def picture(operation: Operation, worker: str) -> dict[str, Any]:
         event["result"] = operation.message
     else:
         event["result"] = f"{operation.state.value}: {operation.message}"
+    return event
+
+
+BATCH_EVENTS = {
+    BatchState.PLANNED: "task-received",
+    BatchState.SUCCEEDED: "task-succeeded",
+    BatchState.PARTLY_FAILED: "task-failed",
+    BatchState.STOPPED: "task-failed",
+    BatchState.ABORTED: "task-revoked",
+}
+
+
+def batch_picture(batch: Batch, counts: Mapping[ItemState, int], worker: str) -> dict[str, Any]:
+    """The Celery event that shows a batch as it is now: its children are the operations' rows."""
+    counted = ", ".join(f"{count} {state.value}" for state, count in sorted(counts.items()))
+    event: dict[str, Any] = {
+        "type": BATCH_EVENTS.get(batch.state, "task-started"),
+        "uuid": batch.id,
+        "hostname": worker,
+        "pid": 0,
+        "utcoffset": 0,
+        "clock": batch.version,
+        "name": f"batches.{batch.change['action']}",
+        "args": json.dumps([f"{batch.total} items"]),
+        "kwargs": json.dumps({"state": batch.state.value, "wave": batch.wave, "reason": batch.reason}),
+        "retries": 0,
+        "received": batch.created_at,
+        "timestamp": batch.finished_at or batch.started_at or batch.created_at,
+        "result": f"{batch.state.value}: {counted}",
+    }
+    if batch.started_at is not None:
+        event["started"] = batch.started_at
+    if batch.finished_at is not None:
+        event["runtime"] = batch.finished_at - (batch.started_at or batch.created_at)
+        event["exception"] = f"{batch.reason}; {counted}"
+        event[event["type"].removeprefix("task-")] = batch.finished_at
     return event
 
 

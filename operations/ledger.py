@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.orm import Session, raiseload
 
 from operations import checks, observing
+from operations.batches.models import Batch
 from operations.clock import instant, now
 from operations.ids import new_id
 from operations.models import Deployment, Event, Operation, Target
@@ -203,6 +204,8 @@ def due_lanes(session: Session) -> set[Lane]:
     """Where work is due now: the sweep's one question, answered from one index."""
     at = instant(session)
     lanes = {Lane.LOOK} if checks.any_asked_for(session) or observing.due(session) else set()
+    if session.scalar(select(exists().where(Batch.due_at <= at))):
+        lanes.add(Lane.BULK)
     return lanes | {
         lane
         for lane in Lane

@@ -198,6 +198,7 @@ class Operation(Base):
     undo_deadline_at: Mapped[float | None]
     cancelled_by: Mapped[str | None]
     retry_of: Mapped[str | None]
+    batch_id: Mapped[str | None]
     principal: Mapped[str]
     request_id: Mapped[str | None]
     last_event: Mapped[int] = mapped_column(default=0)

@@ -8,6 +8,7 @@ Refused
 │   └── NotSupportedByTarget, UnknownTargetKind
 ├── NotFound, UnknownTarget, DeploymentNotFound, RevisionNotFound, OperationNotFound
 ├── DeploymentExists, Busy, QueueFull, TooLate, NotRetryable, NoPreviousRevision, NotServing, TargetInUse
+├── BatchNotFound, BatchState, PlanStale, EmptyBatch
 ├── StaleGeneration, PreconditionRequired, IdempotencyKeyReuse
 ├── ModelUnreachable, ModelTimeout, CheckUnanswered, TargetNotServed
 └── NotReady, DatabaseUnavailable, Unexpected
@@ -196,6 +197,34 @@ class OperationNotFound(Refused):
 
     slug, status, title = "operation-not-found", 404, "There is no such operation"
     remedy = "GET /v1/operations lists them; old ones are removed after a time."
+
+
+class BatchNotFound(Refused):
+    """No batch has this id."""
+
+    slug, status, title = "batch-not-found", 404, "There is no such batch"
+    remedy = "GET /v1/batches lists them; old ones are removed after a time."
+
+
+class BatchState(Refused):
+    """The batch is not in a state in which this can be done."""
+
+    slug, status, title = "batch-state", 409, "The batch is in another state"
+    remedy = "Look at its state: GET /v1/batches/{id}."
+
+
+class PlanStale(Refused):
+    """What was planned is not what would be done now."""
+
+    slug, status, title = "plan-stale", 409, "The world changed since the plan was made"
+    remedy = "Make a new plan, look at it, and start that one."
+
+
+class EmptyBatch(Refused):
+    """The selection finds nothing."""
+
+    slug, status, title = "empty-batch", 422, "There is nothing to do"
+    remedy = "Widen the selection; GET /v1/deployments lists what there is."
 
 
 class DeploymentExists(Refused):

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from operations.batches.models import Batch, BatchItem, ItemState
 from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.problems import DeploymentNotFound, InvalidField, InvalidPageToken, OperationNotFound, RevisionNotFound
 from operations.states import Kind, State
@@ -125,6 +126,26 @@ def event_page(session: Session, operation_id: str, page_size: int, page_token: 
         .order_by(Event.number)
         .limit(page_size + 1)
     ).all()
+    more = len(rows) > page_size
+    rows = rows[:page_size]
+    return Page(rows, _make_token(filters, rows[-1].number) if more else None)
+
+
+def batches(session: Session, page_size: int, page_token: str | None = None) -> Page:
+    """The batches, the newest first."""
+    return _page(session, select(Batch), Batch, {"of": "batches"}, page_size, page_token, newest_first=True)
+
+
+def batch_items(
+    session: Session, batch_id: str, state: ItemState | None, page_size: int, page_token: str | None = None
+) -> Page:
+    """A batch's items, in order."""
+    filters = {"of": "items", "batch": batch_id, "state": state}
+    after = 0 if page_token is None else _read_token(page_token, filters, int)[0]
+    query = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.number > after)
+    if state is not None:
+        query = query.where(BatchItem.state == state)
+    rows = session.scalars(query.order_by(BatchItem.number).limit(page_size + 1)).all()
     more = len(rows) > page_size
     rows = rows[:page_size]
     return Page(rows, _make_token(filters, rows[-1].number) if more else None)

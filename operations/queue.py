@@ -10,14 +10,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from operations.flower import picture
+from operations.batches.models import Batch, ItemState
+from operations.flower import batch_picture, picture
 from operations.models import Operation
 from operations.settings import settings
 from operations.states import Lane
@@ -86,6 +87,11 @@ def hint(lane: Lane) -> None:
 def announce(operations: Iterable[Operation], worker: str) -> None:
     """Show these operations in Flower as they are now, under the worker of this name. Returns at once."""
     _sender().show([picture(operation, worker) for operation in operations])
+
+
+def announce_batch(batch: Batch, counts: Mapping[ItemState, int], worker: str) -> None:
+    """Show this batch in Flower as it is now. Returns at once."""
+    _sender().show([batch_picture(batch, counts, worker)])
 
 
 def ping(timeout_seconds: float = 1.0) -> bool:

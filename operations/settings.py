@@ -97,7 +97,8 @@ class Settings(BaseSettings):
 
     queue_size: int = Field(20, gt=0, description="unfinished operations that one deployment may have")
     predict_body_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest body of a prediction")
-    body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions apart")
+    body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions and batches apart")
+    batch_body_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest body of a batch: 10,000 operations")
     predict_timeout_seconds: float = Field(60.0, gt=0, description="how long a prediction may take")
     page_size: int = Field(100, gt=0, le=1000, description="items on a page where the request does not say")
     wait_seconds_max: float = Field(60.0, gt=0, description="longest wait that Prefer: wait is granted")

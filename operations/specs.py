@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from operations.problems import (
     FieldError,
@@ -44,6 +44,26 @@ class Rules:
     require_if_match: bool
     config: Callable[[Document], Document]
     variants_at_create: bool = True
+
+
+def rules(description: Any, settings: Mapping[str, Any]) -> Rules:
+    """What a target with these settings allows; ``description`` is its kind's, as adapters give it."""
+    able = description.capabilities
+
+    def config(document: Document) -> Document:
+        checked: BaseModel = description.config_model.model_validate(document)
+        return checked.model_dump(mode="json", exclude_unset=True)
+
+    return Rules(
+        scheme=description.scheme,
+        max_variants=able.max_variants,
+        can_split=able.can_split,
+        name_pattern=able.name_pattern,
+        deadline_seconds=description.deadline_seconds,
+        require_if_match=bool(settings.get("require_if_match")),
+        variants_at_create=able.variants_at_create,
+        config=config,
+    )
 
 
 def build(
@@ -140,7 +160,7 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
     name, uri = variant["name"], variant["model_uri"]
     if not VARIANT_NAME.fullmatch(name):
         raise InvalidName.one(f"{prefix}name", f"{name[:80]!r} is not allowed", f"it must match {VARIANT_NAME.pattern}")
-    _check_model_uri(uri, f"{prefix}model_uri")
+    check_model_uri(uri, f"{prefix}model_uri")
     try:
         config = rules.config(dict(variant.get("config") or {}))
     except ValidationError as error:
@@ -148,7 +168,8 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
     return {"name": name, "model_uri": uri, "flavor": variant.get("flavor"), "config": config}
 
 
-def _check_model_uri(uri: str, field: str) -> None:
+def check_model_uri(uri: str, field: str) -> None:
+    """Whether it can be a model URI at all. Raises InvalidModelUri."""
     remedy = "give it as MLflow knows it: models:/name/1, models:/name@alias, runs:/id/path, or a path"
     if not uri.strip():
         raise InvalidModelUri.one(field, "is empty", remedy)

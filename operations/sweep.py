@@ -5,10 +5,11 @@ Each part takes a bounded number of rows, found through an index, and may run in
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from operations import submit
+from operations.batches.models import Batch, BatchState
 from operations.clock import now
 from operations.models import Deployment, IdempotencyKey, Operation, Target, Worker
 from operations.problems import Refused
@@ -16,6 +17,7 @@ from operations.settings import Settings
 from operations.submit import Asked
 
 SWEEPER = Asked("sweep")
+PLAN_SECONDS = 86_400.0  # a plan that nobody started
 
 
 def prune(session: Session, settings: Settings) -> int:
@@ -28,6 +30,10 @@ def prune(session: Session, settings: Settings) -> int:
     ).all()
     session.execute(delete(Operation).where(Operation.id.in_(old)))
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - settings.idempotency_hours * 3600))
+    ended = Batch.finished_at < now() - settings.keep_days * 86_400
+    forgotten = and_(Batch.state == BatchState.PLANNED, Batch.created_at < now() - PLAN_SECONDS)
+    old_batches = session.scalars(select(Batch.id).where(or_(ended, forgotten)).limit(1)).all()
+    session.execute(delete(Batch).where(Batch.id.in_(old_batches)))
     session.execute(delete(Worker).where(Worker.heard_at < now() - 86_400))
     return len(old)
 

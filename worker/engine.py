@@ -26,6 +26,7 @@ from worker.observer import Observer
 from worker.outcomes import Outcomes, problem, to_be_cancelled
 from worker.places import Opened, Places
 from worker.recorder import Recorder, note_failure
+from worker.releaser import Releaser
 from worker.stepping import RETRY_SECONDS, Stepping, fence, toward
 
 log = structlog.get_logger(__name__)
@@ -54,12 +55,15 @@ class Engine:
         self._recorder = Recorder(database, worker)
         self._beginning = Beginning(self._recorder, self._outcomes, worker)
         self._stepping = Stepping(settings, self._recorder, self._outcomes, stopping)
+        self._releaser = Releaser(database, settings, self._places, worker=worker, process=process, stopping=stopping)
         self._observer = Observer(database, settings, self._places, self._offers)
 
     def advance(self, lane: Lane) -> bool:
         """Take what is due in this lane one step further each. True when more may be due at once."""
         if lane == Lane.LOOK:
             self._observer.run()
+        elif lane == Lane.BULK:
+            self._releaser.run()
         limit = self._settings.look_size if lane == Lane.LOOK else self._settings.claim_size
         with self._database.write() as session:
             claim = ledger.claim(

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from operations.batches import models as _batches  # noqa: F401  # known to the metadata once imported
 from operations.models import Base
 
 context.configure(
