@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from api import batches, deployments, health, operations, predict, problems, targets
+from api import batches, deployments, health, logs, operations, predict, problems, targets
 from api.body import BodyLimit
 from api.requests import RequestIds
 from api.waiting import Watch
@@ -33,7 +33,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for module in (deployments, predict, operations, batches, targets, health, problems):
+    for module in (deployments, logs, predict, operations, batches, targets, health, problems):
         app.include_router(module.router)
     problems.install(app)
     _complete_documentation(app)

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from adapters import registry
+from api import asking
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import path_of, responses
 from api.schemas import AdoptBody, CheckAnswer, TargetAnswer, TargetBody, TargetPage
 from api.submitting import PathName, PreferHeader, Submission, description_of, once, rules_of, take
-from api.waiting import preferred_wait
-from operations import checks, presence, queries, queue, submit, targets, views
+from operations import presence, queries, submit, targets, views
 from operations.database import database
 from operations.idempotency import Stored
-from operations.models import Target, Worker
+from operations.models import QuestionKind, Target, Worker
 from operations.problems import (
     CheckUnanswered,
     FieldError,
     InvalidName,
     InvalidSettings,
     NotSupportedByTarget,
-    TargetNotServed,
     UnknownTargetKind,
 )
 from operations.settings import settings
-from operations.states import Lane
 
 router = APIRouter(prefix="/v1/targets", tags=["targets"], route_class=StrictRoute)
 
@@ -106,18 +103,13 @@ async def remove(name: PathName, asking: Asking) -> Response:
 
 
 @router.post("/{name}/check", response_model=CheckAnswer, responses=responses(404, 422, 503, 504))
-async def check(name: PathName, prefer: PreferHeader = None) -> Any:
+async def check(name: PathName, request: Request, prefer: PreferHeader = None) -> Any:
     """Have a worker reach the target with its credentials, and say what answered."""
-    asked_at = await run_in_threadpool(_ask, name)
-    queue.hint(Lane.LOOK)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + (preferred_wait(prefer) or settings().check_seconds)
-    while loop.time() < until:
-        answer = await run_in_threadpool(_answered, name, asked_at)
-        if answer is not None:
-            return JSONResponse(answer)
-        await asyncio.sleep(settings().watch_seconds)
-    raise CheckUnanswered(f"no worker checked {name} in time")
+    question_id = await run_in_threadpool(_ask, name)
+    answer = await asking.answer(request, question_id, prefer)
+    if answer is None:
+        raise CheckUnanswered(f"no worker checked {name} in time")
+    return JSONResponse({"ok": answer.ok, "message": answer.text, "checked_at": views.time_of(answer.at)})
 
 
 @router.post("/{name}/adopt", status_code=202, responses=ACCEPTED, response_model=None)
@@ -170,19 +162,6 @@ def _view(row: Target, live: Sequence[Worker]) -> dict[str, Any]:
     return views.target(row, **kind, workers=sum(row.requires in worker.offers for worker in live))
 
 
-def _ask(name: str) -> float:
+def _ask(name: str) -> str:
     with database().write() as session:
-        target = targets.get(session, name)
-        live = presence.live_workers(session)
-        if not any(target.requires in worker.offers for worker in live):
-            why = {worker.lacks[target.requires] for worker in live if target.requires in worker.lacks}
-            raise TargetNotServed("; ".join(sorted(why)) or f"no live worker offers {target.requires}")
-        return checks.ask(session, target)
-
-
-def _answered(name: str, asked_at: float) -> dict[str, Any] | None:
-    with database().read() as session:
-        target = targets.get(session, name)
-        if target.checked_at is None or target.checked is None or target.checked_at < asked_at:
-            return None
-        return {**target.checked, "checked_at": views.time_of(target.checked_at)}
+        return asking.ask(session, QuestionKind.CHECK, targets.get(session, name))

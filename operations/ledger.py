@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.orm import Session, raiseload
 
-from operations import checks, observing
+from operations import observing, questions
 from operations.batches.models import Batch
 from operations.clock import instant, now
 from operations.ids import new_id
@@ -203,7 +203,7 @@ def release_targets(session: Session, worker: str) -> None:
 def due_lanes(session: Session) -> set[Lane]:
     """Where work is due now: the sweep's one question, answered from one index."""
     at = instant(session)
-    lanes = {Lane.LOOK} if checks.any_asked_for(session) or observing.due(session) else set()
+    lanes = {Lane.LOOK} if questions.any_due(session) or observing.due(session) else set()
     if session.scalar(select(exists().where(Batch.due_at <= at))):
         lanes.add(Lane.BULK)
     return lanes | {

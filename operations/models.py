@@ -16,6 +16,13 @@ from operations.states import Kind, Lane, State
 Document = dict[str, Any]
 
 
+class QuestionKind(StrEnum):
+    """What a worker is asked to find out of a target."""
+
+    CHECK = "check"
+    LOGS = "logs"
+
+
 def _word(kind: type[StrEnum]) -> Enum:
     return Enum(
         kind, native_enum=False, create_constraint=False, length=16, values_callable=lambda e: [m.value for m in e]
@@ -34,6 +41,7 @@ class Base(DeclarativeBase):
         State: _word(State),
         Kind: _word(Kind),
         Lane: _word(Lane),
+        QuestionKind: _word(QuestionKind),
     }
 
 
@@ -62,7 +70,6 @@ class Target(Base):
     tokens_at: Mapped[float] = mapped_column(default=0.0)
     looked_by: Mapped[str | None]
     look_until: Mapped[float] = mapped_column(default=0.0)
-    check_asked_at: Mapped[float | None]
     checked_at: Mapped[float | None]
     checked: Mapped[Document | None]
     observe_due_at: Mapped[float | None]
@@ -254,3 +261,19 @@ class Worker(Base):
     )
     lacks: Mapped[Document] = mapped_column(default=dict)
     heard_at: Mapped[float] = mapped_column(default=now(), index=True)
+
+
+class Question(Base):
+    """What a request wants to know of a target and a worker finds out; see ``operations.questions``."""
+
+    __tablename__ = "questions"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[QuestionKind]
+    target_id: Mapped[str] = mapped_column(ForeignKey("targets.id", ondelete="CASCADE"))
+    deployment_id: Mapped[str | None] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"))
+    ask: Mapped[Document] = mapped_column(default=dict)
+    asked_at: Mapped[float] = mapped_column(index=True)
+    due_at: Mapped[float | None]
+    answered_at: Mapped[float | None]
+    answer: Mapped[Document | None]

@@ -10,7 +10,7 @@ Refused
 ├── DeploymentExists, Busy, QueueFull, TooLate, NotRetryable, NoPreviousRevision, NotServing, TargetInUse
 ├── BatchNotFound, BatchState, PlanStale, EmptyBatch
 ├── StaleGeneration, PreconditionRequired, IdempotencyKeyReuse
-├── ModelUnreachable, ModelTimeout, CheckUnanswered, TargetNotServed
+├── ModelUnreachable, ModelTimeout, CheckUnanswered, LogsUnavailable, TargetNotServed
 └── NotReady, DatabaseUnavailable, Unexpected
 """
 
@@ -154,7 +154,10 @@ class InvalidPredictionInput(Invalid):
     """The body is in none of the shapes that MLflow models take."""
 
     slug, title = "invalid-prediction-input", "The prediction's input is not valid"
-    remedy = "Send exactly one of dataframe_split, dataframe_records, instances, inputs."
+    remedy = (
+        "Send exactly one of dataframe_split, dataframe_records, instances, inputs; or, to a model that talks, "
+        "exactly one of messages, prompt, input."
+    )
 
 
 class NotSupportedByTarget(Invalid):
@@ -323,6 +326,13 @@ class CheckUnanswered(Refused):
 
     slug, status, title = "check-unanswered", 504, "No worker answered"
     remedy = "See /readyz for live workers; ask again."
+
+
+class LogsUnavailable(Refused):
+    """A worker asked the target for the logs and was refused, or had no answer."""
+
+    slug, status, title = "logs-unavailable", 502, "The target did not give the logs"
+    remedy = "Read in the detail what the target said; POST /v1/targets/{name}/check tells whether it answers at all."
 
 
 class TargetNotServed(Refused):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from operations import submit
+from operations import questions, submit
 from operations.batches.models import Batch, BatchState
 from operations.clock import now
 from operations.models import Deployment, IdempotencyKey, Operation, Target, Worker
@@ -35,6 +35,7 @@ def prune(session: Session, settings: Settings) -> int:
     old_batches = session.scalars(select(Batch.id).where(or_(ended, forgotten)).limit(1)).all()
     session.execute(delete(Batch).where(Batch.id.in_(old_batches)))
     session.execute(delete(Worker).where(Worker.heard_at < now() - 86_400))
+    questions.prune(session)
     return len(old)
 
 

@@ -89,7 +89,8 @@ class Engine:
         return len(claim.operations) >= limit
 
     def close(self) -> None:
-        """Close the adapters."""
+        """Let the answers under way be given, then close the adapters."""
+        self._observer.close()
         self._places.close()
 
     def _drive_share(self, claim: Claim, share: list[Operation], lane: Lane, until: float) -> None:

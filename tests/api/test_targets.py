@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from operations import checks, presence
+from operations import presence, questions, views
 from operations.database import Database
 from operations.models import Target
 from operations.settings import settings
@@ -33,11 +33,9 @@ def checker(db: Database) -> Iterator[None]:
 
     def work() -> None:
         while not stopping.wait(0.01):
-            with db.read() as session:
-                asked = [target.id for target in checks.asked_for(session, ["memory"])]
-            for identity in asked:
-                with db.write() as session:
-                    checks.answered(session, identity, ok=True, message="memory answers")
+            with db.write() as session:
+                for asked in questions.take(session, ["memory"], limit=10, turn_seconds=60.0):
+                    questions.answered(session, asked.id, ok=True, text="memory answers")
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -94,10 +92,17 @@ def test_a_target_in_use_keeps_its_uri(http: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("checker")
-def test_a_check_is_answered_by_a_worker(http: httpx.Client, hints: list[Lane]) -> None:
+def test_a_check_is_answered_by_a_worker(http: httpx.Client, db: Database, hints: list[Lane]) -> None:
     response = http.post("/v1/targets/here/check")
     assert (response.status_code, response.json()["ok"], response.json()["message"]) == (200, True, "memory answers")
     assert hints == [Lane.LOOK]
+    with db.read() as session:
+        row = session.query(Target).filter_by(name="here").one()
+        assert (row.checked, views.time_of(row.checked_at)) == (
+            {"ok": True, "message": "memory answers"},
+            response.json()["checked_at"],
+        )
+    assert http.delete("/v1/targets/here").status_code == 204
 
 
 def test_a_check_without_a_worker_says_what_to_install(http: httpx.Client, db: Database) -> None:
