@@ -107,14 +107,6 @@ class BatchBody(Body):
     operations: Annotated[list[ItemBody], Field(min_length=1, max_length=MOST_ITEMS)] | None = None
     strategy: StrategyBody = StrategyBody()
 
-    @model_validator(mode="after")
-    def _either(self) -> BatchBody:
-        if (self.operations is None) == (self.selection is None or self.change is None):
-            raise ValueError("give selection and change, or operations")
-        if self.operations is not None and (self.selection or self.change):
-            raise ValueError("give selection and change, or operations")
-        return self
-
 
 class AdjustBody(Body):
     """What can change while a batch runs."""

@@ -37,6 +37,7 @@ from operations.database import database
 from operations.idempotency import Stored
 from operations.models import Deployment, Target
 from operations.problems import BatchState as WrongState
+from operations.problems import InvalidField
 from operations.settings import settings
 from operations.states import Lane
 
@@ -196,6 +197,10 @@ async def adjust(batch_id: PathName, body: AdjustBody, asking: Asking) -> Respon
 
 def _items(session: Session, body: BatchBody) -> tuple[list[Wanted], dict[str, Any]]:
     """What the request names, checked as far as it can be before it is tried."""
+    if (body.operations is None) == (body.selection is None or body.change is None):
+        field = "operations" if body.operations is not None else "selection"
+        remedy = "Give selection and change, or operations alone."
+        raise InvalidField.one(field, "does not say, or says twice, what to do", remedy)
     if body.selection is not None and body.change is not None:
         selection = body.selection.model_dump(exclude_unset=True, exclude_none=True)
         change = body.change.change()

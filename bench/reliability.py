@@ -1,8 +1,9 @@
 """``python -m bench.reliability``: workers are killed while operations run, beside a plain Celery task that polls.
 
 Both deploy the same number of models on the same fake platform, and in both a worker process is killed with SIGKILL
-every half second; every fourth time it is a whole worker, its main process included, which is started again. Counted in the end: models that never came to serve although they were submitted (lost), and
-contents that the platform put into effect more than once (duplicated).
+every half second; every fourth time it is a whole worker, its main process included, which is started again. Counted in
+the end: models that never came to serve although they were submitted (lost), and contents that the platform put into
+effect more than once (duplicated).
 """
 
 from __future__ import annotations
