@@ -12,6 +12,7 @@ from operations.models import Operation, Target
 from operations.states import Lane
 
 BURST = 0.1  # of the limit at once; the rest of it comes evenly
+KEPT_FROM_BULK = 0.2  # of the bucket
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Taken:
 
 
 def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: int, per_seconds: float) -> Taken:
-    """Take up to ``wanted`` tokens.
+    """Take up to ``wanted`` tokens; bulk work leaves a fifth of the bucket to those who ask for one thing.
 
     The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds``, so that
     no window of that length sees more than ``writes``, whatever came before it. A limit of one is one every
@@ -47,10 +48,12 @@ def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: i
     capacity = max(1.0, writes * BURST)
     rate = (writes - capacity if writes > 1 else 1.0) / per_seconds
     tokens = min(capacity, target.tokens + (at - target.tokens_at) * rate)
-    granted = min(wanted, int(tokens))
+    kept = capacity * KEPT_FROM_BULK if lane == Lane.BULK and capacity >= 2 else 0.0
+    granted = max(0, min(wanted, int(tokens - kept)))
     session.execute(update(Target).where(Target.id == target_id).values(tokens=tokens - granted, tokens_at=at))
     ahead = _waiting(session, target_id, lane, at) if granted < wanted else 0
-    return Taken(granted, (1.0 - (tokens - granted)) / rate, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))
+    first_in = max(0.0, 1.0 + kept - (tokens - granted)) / rate
+    return Taken(granted, first_in, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))
 
 
 def _waiting(session: Session, target_id: str, lane: Lane, at: float) -> int:

@@ -36,7 +36,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -226,7 +226,8 @@ class FakePlatform:
                     return await _break(request)
                 late = self._take("late", verb, name)
                 if late:
-                    await request.body()
+                    with contextlib.suppress(ClientDisconnect):
+                        await request.body()
                     self._later(late.late_seconds, effect)
                     return await _break(request)
                 response = await effect()
@@ -341,6 +342,8 @@ async def _json(request: Request) -> Any:
         return await request.json()
     except ValueError as error:
         raise Refusal(422, "invalid", "the body is not JSON") from error
+    except ClientDisconnect as error:
+        raise Refusal(400, "gone", "the sender died before it had said everything") from error
 
 
 async def _break(request: Request) -> Response:

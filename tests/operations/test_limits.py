@@ -14,11 +14,13 @@ from operations.states import Kind, Lane
 from tests import rows
 
 
-def take(db: Database, at: float, wanted: int, *, writes: int, per_seconds: float) -> limits.Taken:
+def take(
+    db: Database, at: float, wanted: int, *, writes: int, per_seconds: float, lane: Lane = Lane.WRITE
+) -> limits.Taken:
     with db.write() as session:
         session.info["instant"] = at
         target = rows.target(session)
-        return limits.take(session, target.id, wanted=wanted, lane=Lane.WRITE, writes=writes, per_seconds=per_seconds)
+        return limits.take(session, target.id, wanted=wanted, lane=lane, writes=writes, per_seconds=per_seconds)
 
 
 @given(
@@ -71,3 +73,10 @@ def test_a_new_bucket_is_full(db: Database, tmp_path: Path) -> None:
     assert take(db, 1e9, 3, writes=100, per_seconds=60.0).granted == 3
     with db.read() as session:
         assert session.query(Target).one().tokens == 7.0
+
+
+def test_bulk_work_leaves_some_to_those_who_ask_for_one_thing(db: Database) -> None:
+    assert take(db, 1e9, 100, writes=100, per_seconds=60.0, lane=Lane.BULK).granted == 8
+    waits = take(db, 1e9, 100, writes=100, per_seconds=60.0, lane=Lane.BULK)
+    assert (waits.granted, waits.first_in) == (0, 60.0 / 90)
+    assert take(db, 1e9, 2, writes=100, per_seconds=60.0).granted == 2
