@@ -63,7 +63,13 @@ class Keys:
         """Those that the target's reference names now; None where it has none. Raises Denied, never quoting them."""
         if place.credentials is None:
             return None
-        text = credentials.resolve(place.credentials)
+        keys = cls._parsed(place.credentials, credentials.resolve(place.credentials))
+        for part in (keys.access_key, keys.token):  # the secret key signs, and stands in no header
+            credentials.for_header(place.credentials, str(part or ""))
+        return keys
+
+    @classmethod
+    def _parsed(cls, reference: str, text: str) -> Keys:
         try:
             found = json.loads(text)
             return cls(
@@ -73,7 +79,7 @@ class Keys:
             parts = text.split(":")
         if len(parts) not in (2, 3) or not all(parts) or "{" in text:
             raise Denied(
-                f"credentials {place.credentials}: give ACCESS_KEY_ID:SECRET_ACCESS_KEY[:SESSION_TOKEN], or JSON with "
+                f"credentials {reference}: give ACCESS_KEY_ID:SECRET_ACCESS_KEY[:SESSION_TOKEN], or JSON with "
                 "aws_access_key_id and aws_secret_access_key"
             )
         return cls(parts[0], parts[1], parts[2] if len(parts) == 3 else None)

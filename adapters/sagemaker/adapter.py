@@ -85,6 +85,7 @@ class SageMakerAdapter:
             "before": None,
             "made": [],
             "packing": {},
+            "emptied": [],
             "asked": None,
             "misses": 0,
             "parts": 0,
@@ -237,5 +238,4 @@ class SageMakerAdapter:
             "configs": self._calls.configs(owner.mark),
             "models": self._calls.models(owner.mark),
             "in_use": in_use,
-            "emptied": [],
         }

@@ -1,5 +1,7 @@
 """Every call to AWS, each made once: what repeats is the engine's to decide, since no call has a client token.
 
+Made with botocore, the part of boto3 that makes boto3's clients.
+
 Blocks for at most the target's call timeout. Raises the errors of ``refusals``, without what the credentials hold.
 """
 
@@ -9,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -203,8 +204,10 @@ class Calls:
             max_pool_connections=CONNECTIONS,
             s3={"addressing_style": "path"} if self.account.address.endpoint_url else {},
         )
-        boto = boto3.Session(botocore_session=session, region_name=self.account.address.region)
-        return boto.client(service, endpoint_url=self.account.address.endpoint_url, config=config)
+        address = self.account.address
+        return session.create_client(
+            service, region_name=address.region, endpoint_url=address.endpoint_url, config=config
+        )
 
 
 def _pairs(tags: dict[str, str]) -> list[dict[str, str]]:

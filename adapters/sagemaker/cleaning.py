@@ -73,7 +73,7 @@ def _all_garbage(handle: Handle, left: JSON, keep: Keep, live: str | None) -> It
     gone = [name for name in left["models"] if owner.owns(name) and name not in models and name not in skipped]
     unmade = [name for name in handle["packing"] if name not in left["models"] and name not in models]
     for name in (*gone, *unmade):
-        if packed(name) and name not in left["emptied"] and f"{name}/model.tar.gz" not in skipped:
+        if packed(name) and name not in handle["emptied"] and f"{name}/model.tar.gz" not in skipped:
             yield "delete_object", name, _url(handle, name)
     for name in gone:
         yield "delete_model", name, None

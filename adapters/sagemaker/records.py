@@ -65,7 +65,7 @@ def done(
     packing = {name: each for name, each in handle["packing"].items() if name != effect.name}
     left = facts["left"]
     if effect.verb == "delete_object":
-        return {**handle, "packing": packing}, {**facts, "left": {**left, "emptied": [*left["emptied"], effect.name]}}
+        return {**handle, "packing": packing, "emptied": [*handle["emptied"], effect.name]}, facts
     kind = "configs" if effect.verb == "delete_config" else "models"
     rest = [name for name in left[kind] if name != effect.name]
     made = [name for name in handle["made"] if name != effect.name]

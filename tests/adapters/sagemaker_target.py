@@ -20,7 +20,7 @@ from tests.fakes.sagemaker import SageMaker
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 ACCESS_KEY, SECRET = "AKIAPLANTED", "pl4nted-s3cr3t"
-WRITES = ("Create", "Update", "Delete", "AddTags", "PutObject")
+WRITES = ("Create", "Update", "Delete", "AddTags")  # what is put to S3 is put by a process of its own
 
 
 class SageMakerHarness:

@@ -167,7 +167,7 @@ def test_credentials_by_reference_are_read_when_they_are_used(
     for key, secret in KEYS.items():
         text = f"{key}:{secret}"
         if form == "json":
-            text = json.dumps({"aws_access_key_id": key, "aws_secret_access_key": secret})
+            text = json.dumps({"aws_access_key_id": key, "aws_secret_access_key": secret}, indent=2)
         monkeypatch.setenv("SAGEMAKER_TEST_KEYS", text)
         file.write_text(f"{text}\n")
         assert adapter.check() == "SageMaker in us-east-1 answers; it has no endpoints"
@@ -176,7 +176,18 @@ def test_credentials_by_reference_are_read_when_they_are_used(
     adapter.close()
 
 
-@pytest.mark.parametrize("secret", ["only-one-part", "a:b:c:d", '{"aws_access_key_id": "x"}', "{", "AKIAOTHER:wrong"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "only-one-part",
+        "a:b:c:d",
+        '{"aws_access_key_id": "x"}',
+        "{",
+        "AKIAOTHER:wrong",
+        "AKIAOTHER:secret:wrong\ntoken",
+        '{"aws_access_key_id": "x", "aws_secret_access_key": "y", "aws_session_token": "wrong\\n"}',
+    ],
+)
 def test_credentials_that_are_none(fake: SageMaker, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("SAGEMAKER_TEST_KEYS", secret)
     target = SageMakerHarness(fake)
