@@ -14,14 +14,26 @@ from adapters.contract import Denied
 def resolve(reference: str) -> str:
     """The secret that ``reference`` names now, without the white space around it; reads it anew each time.
 
+    It may have several lines, as JSON files of cloud accounts have.
+
     Raises ``Denied`` saying what is wrong with the reference, never what the secret is.
     """
     kind, _, place = reference.partition(":")
     if kind == "env" and place:
-        return _printable(reference, _from_environment(place))
+        return _filled(reference, _from_environment(place))
     if kind == "file" and place:
-        return _printable(reference, _from_file(Path(place)))
+        return _filled(reference, _from_file(Path(place)))
     raise Denied("the target's credentials are not a reference of the form env:NAME or file:PATH")
+
+
+def for_header(reference: str, secret: str) -> str:
+    """The secret, which is to be a header's value. Raises ``Denied`` where it cannot be one, without quoting it.
+
+    HTTP libraries quote a header's value when they refuse it, so that an odd secret would end up in an error.
+    """
+    if not (secret.isascii() and secret.isprintable()):
+        raise Denied(f"credentials {reference}: it holds characters that cannot stand in a header")
+    return secret
 
 
 def redact(text: str, secret: str | None) -> str:
@@ -44,11 +56,8 @@ def _from_file(path: Path) -> str:
         raise Denied(f"credentials file:{path}: {reason}") from None
 
 
-def _printable(reference: str, secret: str) -> str:
-    """HTTP libraries quote a header's value when they refuse it, so that an odd secret would end up in an error."""
+def _filled(reference: str, secret: str) -> str:
     secret = secret.strip()
     if not secret:
         raise Denied(f"credentials {reference}: it is empty")
-    if not (secret.isascii() and secret.isprintable()):
-        raise Denied(f"credentials {reference}: it holds characters that cannot stand in a header")
     return secret

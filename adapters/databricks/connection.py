@@ -126,6 +126,7 @@ def _kind(fields: dict[str, Any]) -> dict[str, str]:
 def _with_token(place: Place, host: str, token: str) -> Access:
     if urlsplit(host).scheme not in ("http", "https"):
         raise Permanent(f"the host of target {place.name} is not of the form https://HOST")
+    credentials.for_header(place.credentials or "", str(token))
     return Access(host, {"Authorization": f"Bearer {token}", "User-Agent": USER_AGENT}, (token,))
 
 

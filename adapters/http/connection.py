@@ -49,8 +49,10 @@ def path_of(name: str) -> str:
 
 
 def secret_of(place: Place) -> str | None:
-    """The target's secret as it is now. Raises Denied."""
-    return credentials.resolve(place.credentials) if place.credentials else None
+    """The target's secret as it is now, fit for the header that carries it. Raises Denied."""
+    if not place.credentials:
+        return None
+    return credentials.for_header(place.credentials, credentials.resolve(place.credentials))
 
 
 def auth_headers(settings: HttpSettings, secret: str | None) -> dict[str, str]:

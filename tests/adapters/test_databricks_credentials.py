@@ -55,7 +55,7 @@ def test_a_token_needs_nothing_of_the_sdk(workspace: Databricks, monkeypatch: py
     monkeypatch.setattr(connection, "_sdk", lambda: pytest.fail("the SDK was asked"))
     monkeypatch.setenv("A_TOKEN", TOKEN)
     assert check(workspace, "env:A_TOKEN").startswith("the workspace answers")
-    monkeypatch.setenv("A_TOKEN", json.dumps({"host": workspace.url + "/", "token": TOKEN}))
+    monkeypatch.setenv("A_TOKEN", json.dumps({"host": workspace.url + "/", "token": TOKEN}, indent=2))
     assert check(workspace, "env:A_TOKEN", settings={"host": None}).startswith("the workspace answers")
 
 
@@ -169,6 +169,8 @@ def test_a_route_optimised_endpoint_takes_no_plain_token(
         (SECRET, {"host": None}, "has a token, but no host: set settings.host"),
         (json.dumps({"client_secret": SECRET, "unknown_field": 1}), {}, "signing in failed"),
         (SECRET, {}, r"answered 401 UNAUTHENTICATED: Invalid access token: Bearer \*\*\*"),
+        (f"{SECRET}\nof two lines", {}, "env:WRONG: it holds characters that cannot stand in a header"),
+        (json.dumps({"token": f"{SECRET}\n"}), {}, "it holds characters that cannot stand in a header"),
     ],
 )
 def test_what_does_not_sign_in_says_why_without_the_secret(

@@ -374,6 +374,22 @@ def test_credentials_that_are_not_there(another: Another, platform: Platform, re
     assert platform.log() == []
 
 
+@pytest.mark.parametrize("secret", [f"{SECRET}\nof two lines", f"{SECRET}é", f"{SECRET}\x7f", " \n"])
+def test_a_secret_that_no_header_can_carry_is_not_shown(
+    another: Another, platform: Platform, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_TOKEN", secret)
+    target = another(credentials="env:PLATFORM_TOKEN")
+    request = Request(b"{}", "application/json")
+
+    for call in (target.open().check, lambda: invoke(target.place, {"name": "iris"}, request, 5.0)):
+        with pytest.raises(Denied, match=r"^credentials env:PLATFORM_TOKEN: it (holds characters|is empty)") as raised:
+            call()
+        assert SECRET not in str(raised.value)
+
+    assert platform.log() == []
+
+
 def test_an_address_with_a_password_is_refused(
     another: Another,
 ) -> None:
