@@ -2,6 +2,8 @@
 
 A table in code for our own; third parties add theirs with the entry-point group ``modelport.adapters``, whose value
 names a package laid out like ours: ``describe.DESCRIPTION``, ``invoke.invoke``, ``adapter.open_adapter``.
+What is in neither and is the name of an MLflow deployment plugin is served by ``adapters.bridge``; so is
+``mlflow+NAME``, whatever there is of ours, and then by MLflow's own client.
 Nothing of a target is imported before it is used, and its SDK only where its adapter is opened.
 """
 
@@ -15,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import cast
 from urllib.parse import urlsplit
 
+from adapters.bridge import installed
 from adapters.contract import JSON, Adapter, Answer, Place, Request
 from adapters.description import Description
 
@@ -25,6 +28,8 @@ BUILT_IN = {
     "local": "adapters.local",
     "sagemaker": "adapters.sagemaker",
 }
+
+BRIDGE = "adapters.bridge"
 
 Invoke = Callable[[Place, JSON, Request, float], Answer]
 
@@ -47,28 +52,37 @@ class MissingExtra(RuntimeError):
 
 
 def schemes() -> list[str]:
-    """Every scheme known here, ours and third parties'."""
-    return sorted({*BUILT_IN, *_third_party()})
+    """Every scheme known here: ours, third parties', and MLflow's plugins, with ``mlflow+`` behind one of ours."""
+    taken = {*BUILT_IN, *_third_party()}
+    return sorted(taken | {installed.FORCED * (name in taken) + name for name in installed.plugins()})
 
 
 def scheme_of(uri: str) -> str:
     """The kind that a target URI names: ``sagemaker:/us-east-1`` and ``local`` alike. Raises UnknownScheme."""
-    scheme = urlsplit(uri).scheme or uri.split(":", 1)[0]
-    if scheme not in BUILT_IN and scheme not in _third_party():
+    scheme = installed.name_in(uri)
+    if scheme not in BUILT_IN and scheme not in _third_party() and installed.plugin_of(scheme) is None:
         raise UnknownScheme(uri)
     return scheme
 
 
 def describe(uri: str) -> Description:
     """What this kind of target says about itself. Raises UnknownScheme."""
-    return cast(Description, importlib.import_module(f"{_package(uri)}.describe").DESCRIPTION)
+    package = _package(uri)
+    module = importlib.import_module(f"{package}.describe")
+    return cast(Description, module.describe(scheme_of(uri)) if package == BRIDGE else module.DESCRIPTION)
 
 
 def requirement(uri: str) -> str:
-    """What a worker must offer to serve this target: its scheme, and for ``local`` also the host it belongs to."""
+    """What a worker must offer to serve this target: its scheme, and the host that it belongs to where it does.
+
+    ``local`` belongs to one, and so does what a plugin of MLflow serves: its calls under way are processes and files.
+    """
     scheme = scheme_of(uri)
     if scheme == "local":
         return f"local@{urlsplit(uri).netloc or socket.gethostname()}"
+    if _package(uri) == BRIDGE:
+        plugin = scheme.removeprefix(installed.FORCED)
+        return f"{installed.FORCED}{plugin}@{installed.host_of(uri) or socket.gethostname()}"
     return scheme
 
 
@@ -106,7 +120,7 @@ def _adapter_module(scheme: str):  # type: ignore[no-untyped-def]  # a module ha
 
 def _package(uri: str) -> str:
     scheme = scheme_of(uri)
-    return BUILT_IN.get(scheme) or _third_party()[scheme]
+    return BUILT_IN.get(scheme) or _third_party().get(scheme) or BRIDGE
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Any MLflow deployment plugin as a target: its blocking calls become operations that survive a worker's crash."""
