@@ -27,13 +27,28 @@ from pydantic import ValidationError
 
 from adapters import registry
 from adapters.blocking import bring_about
-from adapters.contract import JSON, AdapterError, Change, Observed, Place, Progress, Request, Spec, Unreachable, Variant
+from adapters.contract import (
+    JSON,
+    AdapterError,
+    Answer,
+    Change,
+    Observed,
+    Place,
+    Progress,
+    Request,
+    Spec,
+    Unreachable,
+    Variant,
+)
 from adapters.description import Description
 
 INSTALLATION = "mlflow"
 VARIANT = "main"
 PREDICT_TIMEOUT_SECONDS = 60.0
-SHAPES = {"dataframe_split", "dataframe_records", "instances", "inputs"}
+SHAPES = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
+# of models that talk, with whatever else their interfaces know
+TALKS = frozenset({"messages", "prompt", "input"})
+EVENTS = "text/event-stream"
 
 
 class AdapterDeploymentClient(BaseDeploymentClient):
@@ -128,7 +143,9 @@ class AdapterDeploymentClient(BaseDeploymentClient):
     def predict(
         self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None
     ) -> PredictionsResponse:
-        """One prediction. ``inputs``: a DataFrame, an array, a list, or a dict, as is if in one of MLflow's shapes."""
+        """One prediction, whole. ``inputs``: a DataFrame, an array, a list, or a dict, which goes as it is if it is in
+        one of MLflow's shapes or for a model that talks. What has no ``predictions`` is given as the model gave it.
+        """
         self._refuse_endpoint(endpoint)
         if deployment_name is None:
             raise MlflowException("deployment_name is needed", INVALID_PARAMETER_VALUE)
@@ -138,13 +155,9 @@ class AdapterDeploymentClient(BaseDeploymentClient):
         request = Request(_body(inputs).encode(), "application/json")
         try:
             answer = registry.invoker(self.target_uri)(self._place, route, request, PREDICT_TIMEOUT_SECONDS)
+            return _predictions(answer.status, answer.content_type, _whole(answer))
         except Unreachable as error:
             raise MlflowException(str(error), TEMPORARILY_UNAVAILABLE) from error
-        text = answer.body.decode(errors="replace")
-        if answer.status >= 400:
-            raise MlflowException(f"the model answered {answer.status}: {text}")
-        response: PredictionsResponse = PredictionsResponse.from_json(text)  # type: ignore[no-untyped-call]
-        return response
 
     def _apply(self, name: str, there: Observed | None, desired: Spec | None) -> Progress:
         with _translated():
@@ -205,8 +218,39 @@ def _document(observed: Observed) -> JSON:
 
 def _body(inputs: Any) -> str:
     if isinstance(inputs, dict):
-        return json.dumps(inputs if SHAPES & inputs.keys() else {"inputs": inputs})
+        return json.dumps(inputs if (SHAPES | TALKS) & inputs.keys() else {"inputs": inputs})
     return str(dump_input_data(inputs))
+
+
+def _whole(answer: Answer) -> bytes:
+    """The body, once all of it is there. Raises Unreachable where a stream breaks."""
+    if answer.chunks is None:
+        return answer.body
+    chunks = answer.chunks
+    try:
+        body = bytearray()
+        while (chunk := next(chunks, None)) is not None:
+            body += chunk
+        return bytes(body)
+    finally:
+        chunks.close()
+
+
+def _predictions(status: int, content_type: str, body: bytes) -> PredictionsResponse:
+    text = body.decode(errors="replace")
+    if status >= 400:
+        raise MlflowException(f"the model answered {status}: {text}")
+    if content_type.startswith(EVENTS):
+        raise MlflowException(
+            "the model answered with a stream of events; leave stream out of the inputs, or use predict_stream where "
+            "the target's client has it",
+            INVALID_PARAMETER_VALUE,
+        )
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise MlflowException(f"the model's answer is no JSON: {text[:500]}") from None
+    return PredictionsResponse(found if isinstance(found, dict) else {"predictions": found})
 
 
 def _json_or_text(text: str) -> Any:
