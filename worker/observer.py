@@ -72,8 +72,8 @@ class Observer:
             with self._database.write() as session:
                 questions.answered(session, question.id, ok=ok, text=text)
         except Exception as error:
-            # it is due again when this turn ends
-            log.warning("answer_lost", question=question.kind, target=question.target.name, error=_said(error))
+            # it is due again when this turn ends; what the database says repeats the answer, which no log may hold
+            log.warning("answer_lost", question=question.kind, target=question.target.name, error=type(error).__name__)
 
     def _found_out(self, question: Taken) -> str:
         adapter = self._places.open(question.target).adapter

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
 from adapters.contract import Handle, Permanent
 from operations import ledger, questions, sweep
@@ -228,11 +229,13 @@ def test_an_answer_that_cannot_be_written_down_is_given_by_another_turn(
     db: Database, engine: Engine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = ask(db)
-    with monkeypatch.context() as broken:
+    with monkeypatch.context() as broken, capture_logs() as said:
         broken.setattr(questions, "answered", _lost)
         engine.advance(Lane.LOOK)
         engine.close()
     assert answer(db, identity) is None
+    assert [(line["event"], line["error"]) for line in said] == [("answer_lost", "OSError")]
+    assert "memory answers" not in str(said)
     with db.write() as session:
         session.execute(update(Question).values(due_at=Question.asked_at + 0.000001))
     other = make_engine(db, "two")
@@ -246,5 +249,5 @@ def _age(db: Database, seconds: float) -> None:
         session.execute(update(Question).values(asked_at=Question.asked_at - seconds, due_at=Question.due_at - seconds))
 
 
-def _lost(*_: object, **__: object) -> None:
-    raise OSError("connection lost")
+def _lost(*_: object, text: str, **__: object) -> None:
+    raise OSError(f"connection lost with {text}")
