@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from adapters.description import Capabilities
+from api.predict import SHAPES, TALKS
 from operations.database import Database
+from operations.problems import InvalidPredictionInput
 from tests.api.serving import land
 from tests.fakes.memory import describe
 
@@ -175,3 +177,8 @@ def test_no_transaction_is_open_while_the_model_works(
     monkeypatch.setattr(invoke, "invoke", watched)
     assert http.post(PREDICT, json=INSTANCES).status_code == 200
     assert open_then == [0]
+
+
+def test_the_remedy_names_every_shape_that_is_taken() -> None:
+    named = set(InvalidPredictionInput.remedy.replace(",", " ").replace(".", " ").replace(";", " ").split())
+    assert named >= SHAPES | TALKS
