@@ -151,6 +151,11 @@ class SageMakerAdapter:
         """Every endpoint of the region, in listings; described are those that changed since they last were."""
         return self._observing.all()
 
+    def specification(self, name: str) -> Spec | None:
+        """What the endpoint was made of, read back from SageMaker, for who keeps no record. A call for each part."""
+        document = self._calls.endpoint(name)
+        return self._observing.spec(document) if document else None
+
     def check(self) -> str:
         """Lists one endpoint."""
         found = self._calls.first_endpoint()

@@ -86,6 +86,10 @@ class SageMaker:
         """Have the vendor maintain this endpoint for so long."""
         self._ask("maintain", {"name": name, "seconds": seconds})
 
+    def populate(self, count: int, installation: str, ending: str) -> None:
+        """So many endpoints at once that bear this installation's mark; their configurations' names end so."""
+        self._ask("populate", {"count": count, "tags": {"modelport:installation": installation}, "ending": ending})
+
     def release(self, name: str, kind: str = "rolls_back", words: str = "it took too long") -> None:
         """Let a change that is stuck end at once."""
         self._ask("release", {"name": name, "kind": kind, "words": words})

@@ -45,6 +45,7 @@ class Conduct:
     model_message: str = '{"error": "the model raised ValueError"}'
     model_latency: float = 0.0
     not_ready: bool = False
+    tagging_lags: bool = False
     log_lines: list[str] = field(default_factory=lambda: ["loading the model", "listening on port 8080"])
 
 
@@ -188,7 +189,7 @@ class Actions:
         if given.get("ResourceTypeFilters") != ["sagemaker:endpoint"]:
             raise Refusal("InvalidParameterException", "the fake knows endpoints only")
         found = []
-        for name in self._hosting.names():
+        for name in self._hosting.names() if not self._conduct.tagging_lags else ():
             arn = self._hosting.describe(name)["EndpointArn"]
             tags = self._hosting.tags.get(arn, {})
             filters = given.get("TagFilters", [])

@@ -173,6 +173,17 @@ class Hosting:
         """Maintenance by the vendor, ``SystemUpdating``."""
         self._begin(self._changeable(name), "maintain", fate, None, [])
 
+    def populate(self, count: int, tags: JSON, ending: str) -> None:
+        """So many endpoints at once, which bear these tags and a uid each; their configurations end so."""
+        described = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        for number in range(count):
+            name, config = f"many-{number}", f"many-{number}{ending}"
+            self.create_model({"ModelName": name, "PrimaryContainer": {"Image": "image:1"}})
+            variant = {"VariantName": "main", "ModelName": name, **described}
+            self.create_config({"EndpointConfigName": config, "ProductionVariants": [variant]})
+            marks = [{"Key": key, "Value": value} for key, value in {**tags, "modelport:uid": name}.items()]
+            self.create_endpoint({"EndpointName": name, "EndpointConfigName": config, "Tags": marks}, Fate(0))
+
     def release(self, name: str, fate: Fate) -> None:
         """Let a change that is stuck end so, at once."""
         there = self._endpoint(name)

@@ -211,6 +211,8 @@ class FakeSageMaker:
             self.faults = [Fault(**fault) for fault in given]
         if what == "maintain" and given is not None:
             self.hosting.maintain(given["name"], Fate(given["seconds"]))
+        if what == "populate" and given is not None:
+            self.hosting.populate(**given)
         if what == "release" and given is not None:
             self.hosting.release(given["name"], Fate(0, given["kind"], given["words"]))
         if what == "reset":
@@ -229,6 +231,7 @@ class FakeSageMaker:
             "reset": dict,
             "maintain": dict,
             "release": dict,
+            "populate": dict,
         }
         return JSONResponse(answers[what]())
 
