@@ -181,7 +181,11 @@ class BridgeAdapter:
         for answer in answers:
             for name, seen in answer["found"].items():
                 refused = "kind" in seen
-                found[name] = _read_failure(seen) if refused else {**seen, "family": answer["family"]}
+                found[name] = (
+                    Refused(seen["kind"], seen["message"]).of_read()
+                    if refused
+                    else {**seen, "family": answer["family"]}
+                )
         failures = [seen for seen in found.values() if isinstance(seen, AdapterError)]
         if failures and len(failures) == len(found):
             raise failures[0]
@@ -232,7 +236,7 @@ class BridgeAdapter:
                 "verb": intended["verb"],
                 "name": handle["name"] if intended["verb"] == "create" else name,
                 "variant": desired["variants"][0] if desired else None,
-                "family": handle["family"] or "auto",
+                "family": handle["family"] or self._settings.family,
                 "endpoint": self._settings.endpoint,
                 "delete_config": self._settings.delete_config,
                 "seconds": self._settings.call_seconds,
@@ -254,7 +258,7 @@ class BridgeAdapter:
         try:
             return holder_of(self._place).ask(request, self._place.call_timeout_seconds)
         except Refused as refused:
-            raise refused.as_error() from refused
+            raise refused.of_read() from refused
 
     def _how(self) -> JSON:
         return {"family": self._settings.family, "endpoint": self._settings.endpoint}
@@ -274,18 +278,13 @@ class BridgeAdapter:
             )
 
 
-def _read_failure(failure: JSON) -> AdapterError:
-    return Refused(failure["kind"], failure["message"]).as_error()
-
-
 def _resolved(variant: Variant, found: JSON) -> Variant:
     answer = found.get(variant.model_uri)
     if answer is None:
         return variant
     if "failure" in answer:
-        error = _read_failure(answer["failure"])
-        words = f"variant {variant.name}: {variant.model_uri} names nothing: {error.message}"
-        raise error if isinstance(error, Temporary) else Permanent(words)
+        words = f"variant {variant.name}: {variant.model_uri} names nothing: {answer['failure']['message']}"
+        raise Permanent(words) if answer["failure"]["kind"] in ("absent", "permanent") else Temporary(words)
     return Variant(variant.name, answer["value"], variant.flavor, variant.config)
 
 

@@ -50,12 +50,11 @@ class Refused(Exception):
         self.kind = kind
         self.message = message
 
-    def as_error(self) -> AdapterError:
-        """The same as one of the contract's errors."""
+    def of_read(self) -> AdapterError:
+        """The same as one of the contract's errors. What a read raises may be anything, and reading again is safe."""
         if self.kind == "denied":
             return Denied(self.message)
-        temporary = self.kind in ("temporary", "unknown", "unavailable")
-        return Temporary(self.message) if temporary else Permanent(self.message)
+        return Permanent(self.message) if self.kind == "unsupported" else Temporary(self.message)
 
 
 @dataclass(frozen=True)

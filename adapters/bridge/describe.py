@@ -56,7 +56,8 @@ class BridgeSettings(Strict):
     ready: States | None = Field(
         None,
         description="what get shows once it serves, for plugins whose calls return before that: "
-        'a dotted path and its values, such as {"status": ["ready"]}; all must hold',
+        'a dotted path and its values, such as {"status": ["ready"]}; all must hold. Unset: a status or state such as '
+        "pending, creating or failed is believed; {}: what is there serves",
     )
     failed: States | None = Field(
         None, description="what get shows once the target gave up, in the same form; one is enough"

@@ -169,11 +169,7 @@ class _Case:
         forward = self._last("forward")
         if forward is None or not self._touched():
             return self._end("done", "nothing was changed", served)
-        if (
-            forward["outcome"]["kind"] == "ok"
-            and forward["verb"] != "delete"
-            and self.facts["there"]["state"] != "failed"
-        ):
+        if self._may_land(forward):
             return self._settled("back")
         if served is None:
             return self._intend("delete", None) if self.there is not False else self._gone("nothing of it is left")
@@ -196,8 +192,16 @@ class _Case:
             return self._wait(self.pace.look, self._said("going back"))
         elif kind == "ok" and self.facts["there"]["state"] != "failed":
             return self._end("done", "the revision before serves", served)
-        left = Leftover("deployment", self.known_as, last["outcome"]["message"])
-        return self._again(last) or self._fail(last, (left,))
+        words = last["outcome"]["message"] or self._said("the target gave up")
+        left = Leftover("deployment", self.known_as, words)
+        return self._again(last) or self._fail({**last, "outcome": {"kind": kind, "message": words}}, (left,))
+
+    def _may_land(self, forward: JSON) -> bool:
+        """What was called for came about, or does so and cannot be interrupted as there is something to go back to."""
+        if forward["outcome"]["kind"] != "ok" or forward["verb"] == "delete" or self.there is False:
+            return False
+        state = self.facts["there"]["state"]
+        return bool(state in ("ready", "unknown") or (state == "busy" and self.served is not None))
 
     def delete(self) -> Decision:
         served, last = self.served, self._last(None)
@@ -226,8 +230,16 @@ class _Case:
             return self._end("failed", self._said("the target gave up"), self.served)
         record = self._record()
         outcome: Outcome = "landed" if toward == "back" else "done"
-        decision = self._end(outcome, self._said("serves"), record)
-        return replace(decision, effect=Effect("publish", document=record))
+        decision = self._end(outcome, self._said(self._how_it_came()), record)
+        kept = {**self.handle, "known_as": record["known_as"], "family": record["family"]}
+        progress = replace(decision.progress, handle=kept)
+        return Decision(progress, Effect("publish", document=record))
+
+    def _how_it_came(self) -> str:
+        last = self._last("forward")
+        if last is None or last["outcome"]["kind"] == "ok":
+            return "serves"
+        return f"the plugin's {last['verb']} gave no answer ({last['outcome']['message']}); it is there"
 
     def _again(self, last: JSON) -> Decision | None:
         """The same call once more, where that can do no harm: it was refused, or what it asks for is absolute."""

@@ -14,6 +14,13 @@ NAMES = ("name", "deploymentname", "endpointname", "appname", "modelname", "serv
 SECRET = re.compile(r"secret|password|passwd|token|api_?key|access_?key|authorization|credential", re.IGNORECASE)
 SHOWN_CHARACTERS = 4000
 
+STATE_PATHS = ("status", "state", "phase")
+FAILED_WORDS = frozenset({"failed", "failure", "error", "errored", "crashed", "createfailed", "updatefailed"})
+BUSY_WORDS = frozenset(
+    {"creating", "starting", "pending", "queued", "provisioning", "building", "deploying", "initializing", "loading"}
+    | {"updating", "scaling", "inprogress", "progressing", "notready", "deleting", "stopping", "terminating"}
+)
+
 # a model URI of MLflow's registry that names another version tomorrow: an alias, a stage, the latest
 MOVING = re.compile(r"models:/[^/@]+(@.+|/(latest|[A-Za-z][A-Za-z_]*))")
 
@@ -68,17 +75,31 @@ def is_same(told: str | None, name: str) -> bool:
 def state(shown: JSON, ready: Mapping[str, list[str]], failed: Mapping[str, list[str]]) -> tuple[str, str]:
     """``ready``, ``failed`` or ``busy`` by what is shown at these paths, and the words there.
 
-    With no paths to look at, what is there counts as ready; ``incomplete`` where the document has none of the paths.
+    With no paths to look at, the words under ``status`` or ``state`` are believed where they are plain, and else what
+    is there counts as ready. ``incomplete`` where the document has none of the paths.
     """
+    if not ready and not failed:
+        return _guessed(shown)
     found = {path: at(shown, path) for path in {**ready, **failed}}
     said = ", ".join(f"{path} {value}" for path, value in found.items() if value is not None)
     if any(value is not None and str(value) in failed.get(path, ()) for path, value in found.items()):
         return "failed", said
-    if found and all(value is None for value in found.values()):
+    if all(value is None for value in found.values()):
         return "incomplete", ""
     if all(str(found[path]) in values for path, values in ready.items()):
         return "ready", said
     return "busy", said
+
+
+def _guessed(shown: JSON) -> tuple[str, str]:
+    for path in STATE_PATHS:
+        word = at(shown, path)
+        plain_word = re.sub(r"[^a-z]", "", word.lower()) if isinstance(word, str) else ""
+        if plain_word in FAILED_WORDS:
+            return "failed", f"{path} {word}"
+        if plain_word in BUSY_WORDS:
+            return "busy", f"{path} {word}"
+    return "ready", ""
 
 
 def at(shown: Any, path: str) -> Any:

@@ -20,7 +20,7 @@ KNOWN = {"sagemaker": _SAGEMAKER, "databricks": _DATABRICKS}
 
 
 def states_of(plugin: str, settings: BridgeSettings) -> tuple[States, States]:
-    """``ready`` and ``failed`` of the settings; without either, those of a client that is known."""
+    """``ready`` and ``failed`` of the settings; without either, those of a client that is known, and else none."""
     if settings.ready is None and settings.failed is None:
         return KNOWN.get(plugin, ({}, {}))
     return settings.ready or {}, settings.failed or {}

@@ -23,7 +23,7 @@ ENTRY_POINTS = {
     "narrow": "narrow_plugin",
     "nameless": "nameless_plugin",
     "gate": "gate_plugin",
-    "endless": "endless_plugin",
+    "versioned": "versioned_plugin",
     "broken": "no_such_module",
 }
 

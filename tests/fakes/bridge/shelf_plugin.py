@@ -36,7 +36,7 @@ def obey(verb: str, model_uri: str = "") -> None:
     if order.exists():
         words = order.read_text()
         order.unlink()
-        raise RuntimeError(words)
+        raise ConnectionRefusedError(words) if words.startswith("refused") else RuntimeError(words)
 
 
 def run_local(name, model_uri, flavor=None, config=None):
