@@ -200,7 +200,8 @@ class Fence:
 
     ``floor`` is the number from which on a write must have reached the target before a step may conclude: after a
     takeover the lost worker's call may still be under way, and only a later number makes the target refuse it. An
-    adapter whose target compares fences repeats an equal write where there is nothing else to write.
+    adapter whose target compares fences repeats an equal write where there is nothing else to write, and notes the
+    number of the last write that was accepted in its handle under ``fenced``.
     """
 
     number: int

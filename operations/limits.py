@@ -13,6 +13,8 @@ from operations.states import Lane
 
 BURST = 0.1  # of the limit at once; the rest of it comes evenly
 KEPT_FROM_BULK = 0.2  # of the bucket
+SLACK = 0.25  # of the window, and at most so many seconds: how much later than its grant a call may arrive
+SLACK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,14 @@ class Taken:
 def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: int, per_seconds: float) -> Taken:
     """Take up to ``wanted`` tokens; bulk work leaves a fifth of the bucket to those who ask for one thing.
 
-    The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds``, so that
-    no window of that length sees more than ``writes``, whatever came before it. A limit of one is one every
-    ``per_seconds``.
+    The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds`` and a
+    slack, so that no window of that length sees more than ``writes`` arrive, whatever came before it.
     """
     at = instant(session)
     target = session.execute(
         select(Target.tokens, Target.tokens_at).where(Target.id == target_id).with_for_update(of=Target)
     ).one()
-    capacity = max(1.0, writes * BURST)
-    rate = (writes - capacity if writes > 1 else 1.0) / per_seconds
+    capacity, rate = bucket(writes, per_seconds)
     tokens = min(capacity, target.tokens + (at - target.tokens_at) * rate)
     kept = capacity * KEPT_FROM_BULK if lane == Lane.BULK and capacity >= 2 else 0.0
     granted = max(0, min(wanted, int(tokens - kept)))
@@ -54,6 +54,13 @@ def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: i
     ahead = _waiting(session, target_id, lane, at) if granted < wanted else 0
     first_in = max(0.0, 1.0 + kept - (tokens - granted)) / rate
     return Taken(granted, first_in, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))
+
+
+def bucket(writes: int, per_seconds: float) -> tuple[float, float]:
+    """How many at once, and how many a second after that."""
+    capacity = max(1.0, writes * BURST)
+    seconds = per_seconds + min(SLACK * per_seconds, SLACK_SECONDS)
+    return capacity, (writes - capacity if writes > 1 else 1.0) / seconds
 
 
 def _waiting(session: Session, target_id: str, lane: Lane, at: float) -> int:

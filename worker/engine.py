@@ -27,7 +27,7 @@ from worker.outcomes import Outcomes, problem, to_be_cancelled
 from worker.places import Opened, Places
 from worker.recorder import Recorder, note_failure
 from worker.releaser import Releaser
-from worker.stepping import RETRY_SECONDS, Stepping, fence, toward
+from worker.stepping import RETRY_SECONDS, Stepping, fence, raises_fence, toward
 
 log = structlog.get_logger(__name__)
 
@@ -184,7 +184,7 @@ class Engine:
     ) -> Progress | Exception | None:
         if isinstance(seen, AdapterError):
             return seen
-        if seen.needs_write:
+        if seen.needs_write or raises_fence(operation):
             return None
         try:
             return opened.adapter.step(operation.handle or {}, seen, toward(operation), fence(operation))

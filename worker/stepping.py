@@ -82,7 +82,7 @@ class Stepping:
             run.ready.clear()
         while run.ready and (room := run.width - len(run.steps)) > 0:
             self._permit(run, room)
-            for _ in range(min(room, len(run.ready))):
+            while run.ready and len(run.steps) < run.width and _permitted(run, *run.ready[0]):
                 operation, sight = run.ready.popleft()
                 run.steps[run.pool.submit(_call, run.opened, operation, sight)] = operation
                 run.held.pop(operation.id, None)
@@ -198,6 +198,11 @@ def fence(operation: Operation) -> Fence:
     return Fence(operation.fence, operation.deployment.fence_floor)
 
 
+def _permitted(run: Run, operation: Operation, sight: Sight) -> bool:
+    """What needs no call needs no permission."""
+    return isinstance(sight, AdapterError) or operation.id in run.held
+
+
 def _call(opened: Opened, operation: Operation, sight: Sight) -> Progress | Exception:
     if isinstance(sight, AdapterError):
         return sight
@@ -208,6 +213,11 @@ def _call(opened: Opened, operation: Operation, sight: Sight) -> Progress | Exce
         return error
 
 
+def raises_fence(operation: Operation) -> bool:
+    """Whether a write with a newer fence must come before any conclusion, since a lost worker's call may still land."""
+    return operation.deployment.fence_floor > (operation.handle or {}).get("fenced", 0)
+
+
 def _writes(operation: Operation, seen: Seen) -> bool:
-    """Whether the next step may write; a look does not know that the direction has turned since."""
-    return seen.needs_write or operation.state == State.UNDOING
+    """Whether the next step may write; a look does not know that the direction has turned, or the worker changed."""
+    return seen.needs_write or operation.state == State.UNDOING or raises_fence(operation)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from operations import limits as limits_of_writes
 from operations import specs
 from operations.batches.changes import FIELDS
 from operations.batches.models import ENDED, OPEN, Batch, BatchItem, BatchState
@@ -112,8 +113,8 @@ def estimate(session: Session, items: Sequence[Wanted], strategy: Document, limi
         limit = limits[target_id]
         seconds, reason = -(-count // width) * took, f"max_concurrent is {width}"
         if limit.writes is not None:
-            needed = count * writes
-            limited = took + max(0.0, needed - limit.writes * 0.1) * limit.per_seconds / (limit.writes * 0.9)
+            at_once, per_second = limits_of_writes.bucket(limit.writes, limit.per_seconds)
+            limited = took + max(0.0, count * writes - at_once) / per_second
             if limited > seconds:
                 seconds, reason = limited, f"the target allows {limit.writes} writes in {limit.per_seconds:g} s"
         if seconds >= longest:
