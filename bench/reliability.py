@@ -1,9 +1,9 @@
 """``python -m bench.reliability``: workers are killed while operations run, beside a plain Celery task that polls.
 
 Both deploy the same number of models on the same fake platform, and in both a worker process is killed with SIGKILL
-every half second; every fourth time it is a whole worker, its main process included, which is started again. Counted in
-the end: models that never came to serve although they were submitted (lost), and contents that the platform put into
-effect more than once (duplicated).
+every half second; every fourth time it is a whole worker, its main process included, which is started again. With
+``--wipes`` Redis loses everything so many times on the way. Counted in the end: models that never came to serve
+although they were submitted (lost), and contents that the platform put into effect more than once (duplicated).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 import psutil
+from redis import from_url
 
 from stack.redis import Redis
 from stack.up import CHECKOUT
@@ -41,17 +42,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=main.__doc__)
     parser.add_argument("--operations", type=int, default=300)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--wipes", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    print(f"{asked.operations} deployments of {SECONDS:g} s each, {asked.kills} SIGKILLs of worker processes")
+    print(
+        f"{asked.operations} deployments of {SECONDS:g} s each, {asked.kills} SIGKILLs, Redis wiped {asked.wipes} times"
+    )
     print(f"{'':24}{'lost':>8}{'duplicated':>12}{'seconds':>10}")
     for name, measure in (("modelport", modelport), ("plain Celery task", plain_celery)):
-        lost, duplicated, seconds = measure(asked.operations, asked.kills, random.Random(asked.seed))
+        lost, duplicated, seconds = measure(asked.operations, asked.kills, asked.wipes, random.Random(asked.seed))
         print(f"{name:24}{lost:>8}{duplicated:>12}{seconds:>10.0f}", flush=True)
     return 0
 
 
-def modelport(operations: int, kills: int, chance: random.Random) -> tuple[int, int, float]:
+def modelport(operations: int, kills: int, wipes: int, chance: random.Random) -> tuple[int, int, float]:
     """Through the API and the embedded topology, with a lease of six seconds."""
     env = {"MODELPORT_LEASE_SECONDS": "6", "MODELPORT_ADVANCE_BUDGET_SECONDS": "5"}
     with tempfile.TemporaryDirectory(prefix="mp-bench-") as folder, Platform(seconds=SECONDS) as platform:
@@ -63,6 +67,8 @@ def modelport(operations: int, kills: int, chance: random.Random) -> tuple[int, 
                 document = {"target": "platform", "name": f"model-{number}", "model_uri": f"models:/m/{number}"}
                 api.post("/v1/deployments", json=document).raise_for_status()
             for number in range(kills):
+                if number in _moments(kills, wipes):
+                    _wipe(parts.redis)
                 if number % WHOLE_EVERY == 0:
                     node = chance.choice(parts.nodes)
                     parts.kill(node)
@@ -74,7 +80,7 @@ def modelport(operations: int, kills: int, chance: random.Random) -> tuple[int, 
             return *_count(platform, operations), time.monotonic() - began
 
 
-def plain_celery(operations: int, kills: int, chance: random.Random) -> tuple[int, int, float]:
+def plain_celery(operations: int, kills: int, wipes: int, chance: random.Random) -> tuple[int, int, float]:
     """A task that blocks and polls, with late acknowledgement, on a worker of 32 processes."""
     with Redis() as redis, Platform(seconds=SECONDS) as platform:
         began = time.monotonic()
@@ -89,6 +95,8 @@ def plain_celery(operations: int, kills: int, chance: random.Random) -> tuple[in
         try:
             until(lambda: platform.counts()["calls"].get("PUT", 0) > 0, seconds=60)
             for number in range(kills):
+                if number in _moments(kills, wipes):
+                    _wipe(redis)
                 if number % WHOLE_EVERY == 0:
                     os.killpg(worker.pid, signal.SIGKILL)
                     worker.wait()
@@ -121,6 +129,15 @@ def _body(number: int) -> dict[str, Any]:
         "traffic": {"main": 100},
         "labels": {},
     }
+
+
+def _moments(kills: int, wipes: int) -> set[int]:
+    return {(place + 1) * kills // (wipes + 1) for place in range(wipes)}
+
+
+def _wipe(redis: Redis) -> None:
+    with from_url(redis.client_url) as client:
+        client.flushall()
 
 
 def _kill(pids: list[int], chance: random.Random) -> None:
