@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modelport import errors
 from modelport.sse import Message
-from modelport.types import Deployment, Document, Event, Operation, Page, Prediction
+from modelport.types import Batch, Deployment, Document, Event, Operation, Page, Prediction
 
 M = TypeVar("M", bound=Document)
 D = TypeVar("D", bound=Deployment)
@@ -110,6 +110,18 @@ def new_event(message: Message, after: int) -> list[Event]:
         return []
     event = _made(Event, found)
     return [event] if event.number > after else []
+
+
+def new_batch(message: Message, after: int | None) -> list[Batch]:
+    """The batch that a message of a stream carries; none where it was seen already or is no batch."""
+    try:
+        found = json.loads(message.data)
+    except ValueError:
+        return []
+    if not isinstance(found, dict) or "version" not in found:
+        return []
+    batch = _made(Batch, found)
+    return [batch] if after is None or batch.version > after else []
 
 
 def document(response: Response) -> dict[str, Any]:

@@ -15,14 +15,15 @@ import httpx
 
 from modelport import answers
 from modelport.answers import Response
-from modelport.calls import Calls
+from modelport.batch_errors import BatchFailed, BatchTimeout
+from modelport.calls import Calls, batches
 from modelport.calls.request import Call, D, O, Pages
 from modelport.connection import Connection
 from modelport.errors import Unreachable, raise_unless_succeeded
 from modelport.pieces import Pieces
 from modelport.repeating import ONCE, Repeats
 from modelport.sse import Decoder
-from modelport.types import Event
+from modelport.types import Batch, Event
 from modelport.waiting import (
     LONG_POLL_SECONDS,
     OUTAGES,
@@ -154,6 +155,43 @@ class Flows(Generic[D, O]):
             else:
                 pause = RECONNECT_SECONDS
             yield Pause(pause if decoder.retry_seconds is None else decoder.retry_seconds)
+
+    def batch_moves(self, batch_id: str, after: int | None, timeout: float | None) -> Flow[Batch]:
+        """Gives a batch each time that it has moved after version ``after``, until it has ended.
+
+        Takes up again what broke. Raises BatchTimeout.
+        """
+        outage, deadline = Outage(self._outage_seconds), Deadline(timeout)
+        seen = None
+        if after is not None:
+            seen = yield from self._sent(batches.batch(batch_id))
+            if seen.final and seen.version <= after:
+                return  # the server would have nothing more to tell, ever
+        while True:
+            decoder = Decoder()
+            try:
+                yield from self._opened(batches.event_stream(batch_id, after))
+                outage.over()
+                while (chunk := (yield from self._chunk())) is not None:
+                    outage.over()
+                    for message in decoder.feed(chunk):
+                        for seen in answers.new_batch(message, after):
+                            after = seen.version
+                            yield Give(seen)
+                            if seen.final:
+                                return
+                    _raise_if_late(deadline, seen, timeout)  # a chunk a second comes from a server that lives
+            except OUTAGES as error:
+                pause = outage.pause_after(error)
+            else:
+                pause = RECONNECT_SECONDS
+            _raise_if_late(deadline, seen, timeout)
+            yield Pause(pause if decoder.retry_seconds is None else decoder.retry_seconds)
+
+    def batch_ended(self, batch_id: str, timeout: float | None) -> Flow[Batch]:
+        """Gives a batch once it has succeeded; raises BatchFailed as it ended otherwise, and BatchTimeout."""
+        for asked in self.batch_moves(batch_id, None, timeout):
+            pass
 
     def pieces(self, call: Call[None], timeout: float | None) -> Flow[Any]:
         """Gives the JSON of each piece of an answer as it comes."""

@@ -177,6 +177,105 @@ class Check(Document):
     checked_at: datetime | None = None
 
 
+class Batch(Document):
+    """Many changes released together.
+
+    ``state`` is planned, running, paused, awaiting_approval or stopping, and ends (``final``) as succeeded,
+    partly_failed, stopped or aborted. ``counters`` counts the items by state, ``waves`` those of each wave; ``wave`` is
+    the one that goes now. ``version`` grows each time that it moves. ``per_second`` and ``seconds_left`` are its pace.
+    ``targets``, ``failures`` (by reason) and ``waits_for`` are told by ``Client.batch`` and ``Client.batch_events``.
+    """
+
+    id: str
+    state: str
+    final: bool
+    reason: str = ""
+    change: JSON
+    selection: JSON | None = None
+    strategy: JSON
+    total: int
+    counters: dict[str, int]
+    waves: list[JSON] = Field(default_factory=list)
+    wave: int = 0
+    percent: float = 0.0
+    per_second: float | None = None
+    seconds_left: float | None = None
+    parent: str | None = None
+    relation: str | None = None
+    version: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    targets: list[JSON] = Field(default_factory=list)
+    failures: list[JSON] = Field(default_factory=list)
+    waits_for: list[JSON] = Field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """How many items have ended, however."""
+        return self.total - self.counters.get("pending", 0) - self.counters.get("released", 0)
+
+    @property
+    def words(self) -> str:
+        """The state, to be read."""
+        return self.state.replace("_", " ")
+
+    @property
+    def counted(self) -> str:
+        """The counters that are not zero, to be read: ``11 succeeded, 1 failed, 4 under way``."""
+        names = {"released": "under way"}
+        shown = [f"{count} {names.get(state, state.replace('_', ' '))}" for state, count in self.counters.items() if count]
+        return ", ".join(shown) or "no items"
+
+
+class PlannedItem(Document):
+    """What would happen to one deployment.
+
+    ``action`` is create, update, rollback, delete, reconcile, no_change or refused (``problem`` tells why).
+    ``difference`` has the parts of the specification that change, ``from`` and ``to``. ``under_way`` is the operation,
+    ``behind_batch`` the open batch that goes first.
+    """
+
+    target: str
+    name: str
+    action: str
+    difference: JSON | None = None
+    problem: JSON | None = None
+    under_way: str | None = None
+    behind_batch: str | None = None
+
+
+class BatchPlan(Batch):
+    """A batch that was planned and has not begun: what it would do to each item, counted, and how long it will take.
+
+    ``estimate`` has ``seconds`` and ``limited_by``.
+    """
+
+    summary: dict[str, int]
+    estimate: JSON
+    items: list[PlannedItem]
+
+
+class BatchItem(Document):
+    """One item of a batch.
+
+    ``state`` is pending, released (its ``operation`` is on record), succeeded, unchanged, failed, refused, cancelled or
+    not_started. ``change`` is its own, None where the batch's holds. ``problem`` tells why it failed or was refused.
+    """
+
+    number: int
+    target: str
+    name: str
+    wave: int = 0
+    state: str
+    change: JSON | None = None
+    operation: str | None = None
+    from_revision: int | None = None
+    problem: JSON | None = None
+    released_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Page(Generic[Item]):
     """One page of a list; ``next_page_token`` is None on the last."""

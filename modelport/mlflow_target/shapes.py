@@ -8,6 +8,9 @@ from modelport.types import Deployment, Operation, Revision
 
 JSON = dict[str, Any]
 
+DEFAULT_FLAVOR = "python_function"
+"""What MLflow's own clients say where nobody named a flavor; every MLflow model has it."""
+
 
 def deployment(found: Deployment) -> JSON:
     """A deployment by itself; with one variant, its model, flavor and config too."""
@@ -16,7 +19,7 @@ def deployment(found: Deployment) -> JSON:
     alone = variants[0] if len(variants) == 1 else None
     return {
         "name": found.name,
-        "flavor": alone.flavor if alone else None,
+        "flavor": _flavor(alone.flavor if alone else None),
         "model_uri": alone.model_uri if alone else None,
         "config": dict(alone.config) if alone else {},
         **_standing(found),
@@ -31,7 +34,7 @@ def inside(found: Deployment, variant: str) -> JSON:
                 return {
                     "name": variant,
                     "endpoint": found.name,
-                    "flavor": each.flavor,
+                    "flavor": _flavor(each.flavor),
                     "model_uri": each.model_uri,
                     "config": dict(each.config),
                     "traffic": revision.traffic.get(variant, 0),
@@ -62,7 +65,11 @@ def empty_endpoint(name: str, labels: dict[str, str | None] | None) -> JSON:
 def begun(name: str, flavor: str | None, operation: Operation, endpoint: str | None) -> JSON:
     """What is told of an operation that is not waited for."""
     inside = {} if endpoint is None else {"endpoint": endpoint}
-    return {"name": name, "flavor": flavor, **inside, "operation": operation.id, "status": operation.state}
+    return {"name": name, "flavor": _flavor(flavor), **inside, "operation": operation.id, "status": operation.state}
+
+
+def _flavor(named: str | None) -> str:
+    return named or DEFAULT_FLAVOR
 
 
 def _standing(found: Deployment) -> JSON:

@@ -165,7 +165,12 @@ def test_operations_that_are_not_waited_for(platform: Platform, client: Client, 
         ("delete_deployment", ["iris"], {"config": {"synchronous": False, "cancel_pending": True}}),
     )
     operations = {each.kind: each.id for each in client.operations()}
-    assert begun.value == {"name": "iris", "flavor": None, "operation": operations["create"], "status": "queued"}
+    assert begun.value == {
+        "name": "iris",
+        "flavor": "python_function",
+        "operation": operations["create"],
+        "status": "queued",
+    }
     assert operations["update"] in refused(late, "DEADLINE_EXCEEDED")
     refused(unread, "TEMPORARILY_UNAVAILABLE")
     assert gone.value["operation"] == operations["delete"]

@@ -75,8 +75,8 @@ def test_endpoints(client: Client, target: str) -> None:
         ["get-endpoint", *inside],
         ["list-endpoints"],
     )
-    assert begun == "\nNone deployment a is created\n"
-    assert added == "\nNone deployment b is created\n"
+    assert begun == "\npython_function deployment a is created\n"
+    assert added == "\npython_function deployment b is created\n"
     assert "'name': 'a'" in listed
     assert "'name': 'b'" in listed
     assert fields(got).items() > {"name": "b", "endpoint": "shop", "traffic": "20", "config": "{'replicas': 2}"}.items()
@@ -173,7 +173,7 @@ def test_a_failure_has_the_targets_words_and_says_what_to_do(platform: Platform,
 def test_wait_false_comes_back_with_the_operation(platform: Platform, client: Client, target: str) -> None:
     platform.conduct(seconds=3600.0)
     [created] = succeeded(target, ["create", "--name", "iris", *MODEL, "-C", "wait=false"])
-    assert created == "\nNone deployment iris is created\n"
+    assert created == "\npython_function deployment iris is created\n"
     assert [each.final for each in client.operations()] == [False]
     [late] = run(f"{target}?timeout_seconds=0.2", ["update", "--name", "iris", "-C", "replicas=2"])
     assert "The operation goes on" in late.error
