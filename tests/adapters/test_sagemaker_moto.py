@@ -104,6 +104,8 @@ def test_create_describe_list_tag_and_delete(adapter: SageMakerAdapter, calls: C
     calls.tag(described["EndpointArn"], {"more": "x"})
     calls.untag(described["EndpointArn"], ["team"])
     assert calls.tags(described["EndpointArn"]) == {**owner.tags, "more": "x"}
+    (seen,) = adapter.observe_all()
+    assert (seen.uid, seen.content) == ("uid-churn", made.handle["content"])
     bring(adapter, "churn", None)
     assert calls.endpoint("churn") is None
     assert calls.configs(owner.mark) == calls.models(owner.mark) == []
