@@ -45,6 +45,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRou
 
 Asking = Annotated[Submission, Depends()]
 STEERED: dict[int | str, dict[str, Any]] = {200: {"model": BatchAnswer}, **responses(400, 404, 409, 415, 422)}
+MADE: dict[int | str, dict[str, Any]] = {202: {"model": BatchAnswer}, **responses(400, 404, 409, 415, 422)}
 REFUSED = responses(400, 404, 409, 413, 415, 422)
 STREAM_SECONDS = 1.0
 NOTHING_TO_DO = ("no_change", "refused")
@@ -126,7 +127,10 @@ def items(
 @router.get(
     "/{batch_id}/events",
     response_model=None,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **responses(404, 422)},
+    responses={
+        200: {"model": BatchDetail, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **responses(404, 422),
+    },
 )
 async def events(
     batch_id: PathName,
@@ -177,13 +181,13 @@ async def abort(batch_id: PathName, asking: Asking) -> Response:
     return await _steered(asking, lambda s: _shown(s, _ended(s, batch_id, BatchState.ABORTED, "aborted", asking)))
 
 
-@router.post("/{batch_id}/retry", status_code=202, response_model=None, responses=STEERED)
+@router.post("/{batch_id}/retry", status_code=202, response_model=None, responses=MADE)
 async def retry(batch_id: PathName, asking: Asking) -> Response:
     """A new batch of what failed, was refused or was cancelled."""
     return await _steered(asking, lambda s: _shown(s, records.again(s, batch_id, asking.asked()), status=202))
 
 
-@router.post("/{batch_id}/rollback", status_code=202, response_model=None, responses=STEERED)
+@router.post("/{batch_id}/rollback", status_code=202, response_model=None, responses=MADE)
 async def rollback(batch_id: PathName, asking: Asking) -> Response:
     """A new batch that restores what served before on everything that this one changed."""
     return await _steered(asking, lambda s: _shown(s, records.roll_back(s, batch_id, asking.asked()), status=202))

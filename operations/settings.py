@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     keep_alive_seconds: float = Field(
         15.0, gt=0, description="silence on an event stream after which a comment keeps proxies from closing it"
     )
-    check_seconds: float = Field(10.0, gt=0, description="how long a target's check waits for a worker's answer")
+    check_seconds: float = Field(10.0, gt=0, description="how long a target's check, or logs, wait for a worker")
 
     queue_size: int = Field(20, gt=0, description="unfinished operations that one deployment may have")
     predict_body_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest body of a prediction")

@@ -215,7 +215,7 @@ def _call(opened: Opened, operation: Operation, sight: Sight) -> Progress | Exce
 
 def raises_fence(operation: Operation) -> bool:
     """Whether a write with a newer fence must come before any conclusion, since a lost worker's call may still land."""
-    return operation.deployment.fence_floor > (operation.handle or {}).get("fenced", 0)
+    return operation.deployment.fence_floor > int((operation.handle or {}).get("fenced", 0))
 
 
 def _writes(operation: Operation, seen: Seen) -> bool:
