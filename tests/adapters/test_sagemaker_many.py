@@ -1,0 +1,100 @@
+"""Many SageMaker endpoints redeployed at once through the whole system: what it costs in calls, and what it leaves.
+
+``python -m tests.adapters.test_sagemaker_many 500`` does it for so many, 20 seconds each, and prints the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stack.up import Stack
+from tests.adapters.sagemaker_target import ACCESS_KEY, ROLE, SECRET
+from tests.fakes.sagemaker import SageMaker
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.mark.timeout(290)
+def test_many_are_redeployed_with_few_calls_and_none_is_leaked(tmp_path: Path) -> None:
+    count = 30
+    told = redeploy(tmp_path, count, seconds=3.0, settings={"look_seconds": 2.0}, limits={"writes": 200})
+    assert told["landed"] == count
+    assert told["leaked"] == 0
+    assert told["writes"] == {"CreateModel": count, "CreateEndpointConfig": count, "UpdateEndpoint": count}
+    # whatever the looks' rhythm: one description before, one after, and one more where a worker took it over
+    assert told["reads"]["DescribeEndpoint"] <= 4 * count
+    assert told["reads"]["ListEndpoints"] <= 2 * count
+    assert set(told["reads"]) <= {"DescribeEndpoint", "ListEndpoints", "ListModels", "ListEndpointConfigs"}
+
+
+def redeploy(
+    folder: Path, count: int, seconds: float, settings: dict[str, Any], limits: dict[str, Any], wait: float = 240
+) -> dict[str, Any]:
+    """Create so many, redeploy all of them at once, and tell what the redeploying took."""
+    times = dict.fromkeys(("create_seconds", "update_seconds"), seconds)
+    keys = {ACCESS_KEY: SECRET}
+    environment = {"PROD_AWS": f"{ACCESS_KEY}:{SECRET}", "MODELPORT_OBSERVE_SECONDS": "0"}
+    with SageMaker(**times, keys=keys) as fake, Stack(folder, env=environment) as stack:
+        with httpx.Client(base_url=stack.api_url, timeout=30.0, trust_env=False) as api:
+            target = {
+                "uri": "sagemaker:/us-east-1",
+                "credentials": "env:PROD_AWS",
+                "settings": {"endpoint_url": fake.url, "execution_role_arn": ROLE, "image_url": "image:1", **settings},
+                "limits": limits,
+            }
+            api.put("/v1/targets/prod", json=target).raise_for_status()
+            deploy(api, count, "v1", wait)
+            before, began = Counter(fake.counts()["calls"]), time.monotonic()
+            deploy(api, count, "v2", wait)
+            spent, took = Counter(fake.counts()["calls"]), time.monotonic() - began
+            spent.subtract(before)
+        there = fake.things()
+    serving = [each for each in there["endpoints"].values() if each["EndpointStatus"] == "InService"]
+    newest = {name.rsplit("-", 3)[0]: name for name in there["configs"]}  # in the order in which they were made
+    landed = [each for each in serving if newest[each["EndpointName"]] == each["EndpointConfigName"]]
+    return {
+        "endpoints": count,
+        "seconds": round(took, 1),
+        "landed": len(landed),
+        # the setting keeps one earlier revision
+        "leaked": len(there["models"]) + len(there["configs"]) - 4 * count,
+        "writes": {n: v for n, v in spent.items() if v and not n.startswith(("Describe", "List"))},
+        "reads": {n: v for n, v in spent.items() if v and n.startswith(("Describe", "List"))},
+    }
+
+
+def deploy(api: httpx.Client, count: int, version: str, wait: float) -> None:
+    def submit(number: int) -> None:
+        body = {"model_uri": f"s3://models/{version}/{number}.tar.gz", "config": {"instance_type": "ml.m5.xlarge"}}
+        api.put(f"/v1/deployments/prod/model-{number}", json=body).raise_for_status()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(submit, range(count)))
+
+    def unfinished() -> int:
+        pages = (
+            api.get("/v1/operations", params={"state": state, "page_size": 1}).json()["items"]
+            for state in ("queued", "starting", "waiting", "undoing")
+        )
+        return sum(map(len, pages))
+
+    until(lambda: unfinished() == 0, seconds=wait)
+    failed = api.get("/v1/operations", params={"state": "failed"}).json()["items"]
+    assert failed == [], failed[0]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        many = int(sys.argv[1])
+        print(json.dumps(redeploy(Path(scratch), many, 20.0, {}, {}, wait=1800), indent=1))
