@@ -78,8 +78,14 @@ class Client:
     def everything(self) -> list[JSON]:
         """Every deployment, or endpoint, that the plugin's list tells. It may be a page of them only."""
         if self._listed is None:
-            method = "list_endpoints" if self.family == "endpoints" else "list_deployments"
-            self._listed = items(self._call(method))
+            endpoints = self.family == "endpoints"
+            try:
+                self._listed = items(self._call("list_endpoints" if endpoints else "list_deployments"))
+            except AttributeError as error:
+                # MLflow 3.17's Databricks client reads a field that an empty workspace's answer has not
+                if not endpoints or error.name != "endpoints":
+                    raise
+                self._listed = []
         return self._listed
 
     def get(self, name: str) -> JSON:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from adapters.bridge.learning import Learning
 from adapters.local.launch import LOCK, STATE, read_json, since_boot, take_lock, write_json
 
 SERVER, SOCKET, LOG = "server.json", "socket", "log"
@@ -84,24 +86,29 @@ def write_to(log: Path) -> None:
 
 
 def _answer_all(listener: socket.socket, idle_seconds: float, failure: dict[str, str] | None, lock: int) -> None:
-    listener.settimeout(idle_seconds)
-    while True:
+    learning = Learning()
+    listener.setblocking(False)
+    while readable := select.select([listener, learning.inbox], [], [], idle_seconds)[0]:
+        if learning.inbox in readable:
+            learning.take()
+            continue
         try:
             connection, _ = listener.accept()
-        except TimeoutError:
-            return
+        except OSError:  # who asked went again
+            continue
         if os.fork() == 0:
             listener.close()
             os.close(lock)
-            _answer_one(connection, failure)
+            _answer_one(connection, failure, learning)
         connection.close()
 
 
-def _answer_one(connection: socket.socket, failure: dict[str, str] | None) -> NoReturn:
+def _answer_one(connection: socket.socket, failure: dict[str, str] | None, learning: Learning) -> NoReturn:
     """In the fork: one request, and the end of this process."""
     from adapters.bridge import answering
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    learning.in_fork()
     status = 1
     try:
         connection.settimeout(None)
@@ -114,6 +121,7 @@ def _answer_one(connection: socket.socket, failure: dict[str, str] | None) -> No
     except Exception as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
     finally:
+        learning.tell()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -41,7 +41,13 @@ class BridgeTarget:
     """One target in ``folder`` and the deployment ``d`` on it. What the engine would store is kept between changes."""
 
     def __init__(
-        self, folder: Path, uri: str, environment: dict[str, str] | None = None, *, look: float = 0.02, **settings: Any
+        self,
+        folder: Path,
+        uri: str,
+        environment: dict[str, str] | None = None,
+        *,
+        credentials: str | None = None,
+        **settings: Any,
     ) -> None:
         self.folder = folder
         self.place = Place(
@@ -49,7 +55,8 @@ class BridgeTarget:
             uri,
             "test",
             str(folder / "installation"),
-            {"environment": environment or {}, "look_seconds": look, **settings},
+            {"environment": environment or {}, "look_seconds": 0.02, **settings},
+            credentials,
             call_timeout_seconds=TIMEOUT_SECONDS,
         )
         self.adapter = BridgeAdapter(self.place)
