@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from modelport.awaiting.batches import AsyncBatches
 from modelport.awaiting.deployments import AsyncDeployments
 from modelport.awaiting.operations import AsyncOperations
 from modelport.awaiting.targets import AsyncTargets
 
 
-class AsyncClient(AsyncDeployments, AsyncOperations, AsyncTargets):
+class AsyncClient(AsyncDeployments, AsyncOperations, AsyncBatches, AsyncTargets):
     """As ``modelport.Client``, for the tasks of one event loop.
 
     Methods are awaited, lists and streams are iterated with ``async for``, and operations and deployments have

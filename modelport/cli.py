@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modelport.commands import applying, config, deployments, operations, targets
+from modelport.commands import applying, batches, config, deployments, operations, redeploying, targets
 from modelport.exits import MEANINGS
 
 EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())])
@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 deployments.add_to(app)
 applying.add_to(app)
+redeploying.add_to(app)
 app.add_typer(operations.group(), name="ops", help="Operations: what was asked for, and how it goes.")
+app.add_typer(batches.group(), name="batch", help="Batches: many changes released together, and how they go.")
 app.add_typer(targets.group(), name="targets", help="Targets: where models can be deployed.")
 app.add_typer(config.group(), name="config", help="Profiles: servers by name, with their keys.")
 

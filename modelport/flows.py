@@ -161,37 +161,14 @@ class Flows(Generic[D, O]):
 
         Takes up again what broke. Raises BatchTimeout.
         """
-        outage, deadline = Outage(self._outage_seconds), Deadline(timeout)
-        seen = None
-        if after is not None:
-            seen = yield from self._sent(batches.batch(batch_id))
-            if seen.final and seen.version <= after:
-                return  # the server would have nothing more to tell, ever
-        while True:
-            decoder = Decoder()
-            try:
-                yield from self._opened(batches.event_stream(batch_id, after))
-                outage.over()
-                while (chunk := (yield from self._chunk())) is not None:
-                    outage.over()
-                    for message in decoder.feed(chunk):
-                        for seen in answers.new_batch(message, after):
-                            after = seen.version
-                            yield Give(seen)
-                            if seen.final:
-                                return
-                    _raise_if_late(deadline, seen, timeout)  # a chunk a second comes from a server that lives
-            except OUTAGES as error:
-                pause = outage.pause_after(error)
-            else:
-                pause = RECONNECT_SECONDS
-            _raise_if_late(deadline, seen, timeout)
-            yield Pause(pause if decoder.retry_seconds is None else decoder.retry_seconds)
+        yield from self._moved(batch_id, after, timeout, tell=True)
 
     def batch_ended(self, batch_id: str, timeout: float | None) -> Flow[Batch]:
         """Gives a batch once it has succeeded; raises BatchFailed as it ended otherwise, and BatchTimeout."""
-        for asked in self.batch_moves(batch_id, None, timeout):
-            pass
+        batch = yield from self._moved(batch_id, None, timeout, tell=False)
+        if batch.state != "succeeded":
+            raise BatchFailed(batch)
+        yield Give(batch)
 
     def pieces(self, call: Call[None], timeout: float | None) -> Flow[Any]:
         """Gives the JSON of each piece of an answer as it comes."""
@@ -238,6 +215,38 @@ class Flows(Generic[D, O]):
                 return operation
             yield Pause(polls.pause_after(operation))
 
+    def _moved(
+        self, batch_id: str, after: int | None, timeout: float | None, *, tell: bool
+    ) -> Generator[Ask | Give[Batch], Any, Batch]:
+        """How a batch ended; gives it each time that it moved, where that shall be told."""
+        outage, deadline = Outage(self._outage_seconds), Deadline(timeout)
+        seen = None
+        if after is not None:
+            seen = yield from self._sent(batches.batch(batch_id))
+            if seen.final and seen.version <= after:
+                return seen  # the stream would have nothing to tell, ever
+        while True:
+            decoder = Decoder()
+            try:
+                yield from self._opened(batches.event_stream(batch_id, after))
+                outage.over()
+                while (chunk := (yield from self._chunk())) is not None:
+                    outage.over()
+                    for message in decoder.feed(chunk):
+                        for seen in answers.new_batch(message, after):
+                            after = seen.version
+                            if tell:
+                                yield Give(seen)
+                            if seen.final:
+                                return seen
+                    _raise_if_late(deadline, seen, timeout)  # the server sends something each second
+            except OUTAGES as error:
+                pause = outage.pause_after(error)
+            else:
+                pause = RECONNECT_SECONDS
+            _raise_if_late(deadline, seen, timeout)
+            yield Pause(pause if decoder.retry_seconds is None else decoder.retry_seconds)
+
     def _opened(self, call: Call[None], timeout: float | None = None) -> Part[None]:
         try:
             response: Response = yield Open(call, timeout)
@@ -254,6 +263,11 @@ class Flows(Generic[D, O]):
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
         return Unreachable(self._connection.unreachable(error))
+
+
+def _raise_if_late(deadline: Deadline, batch: Batch | None, timeout: float | None) -> None:
+    if batch is not None and deadline.remaining() == 0:
+        raise BatchTimeout(batch, timeout or 0.0)
 
 
 def _behind(number: int) -> Callable[[Event], bool]:

@@ -224,7 +224,9 @@ class Batch(Document):
     def counted(self) -> str:
         """The counters that are not zero, to be read: ``11 succeeded, 1 failed, 4 under way``."""
         names = {"released": "under way"}
-        shown = [f"{count} {names.get(state, state.replace('_', ' '))}" for state, count in self.counters.items() if count]
+        shown = [
+            f"{count} {names.get(state, state.replace('_', ' '))}" for state, count in self.counters.items() if count
+        ]
         return ", ".join(shown) or "no items"
 
 
