@@ -58,6 +58,7 @@ def deployment(session: Session, found: types.Deployment) -> None:
             "Revision": _number(found.current) or "none yet",
             "Will be": f"revision {_number(found.tip)}" if differs else "",
             "Operation": f"{found.operation} ({found.unfinished} unfinished)" if found.operation else "",
+            "On the target": _observed(found),
             "Labels": _labels(found.labels),
             "Created": found.created_at.isoformat(timespec="seconds"),
             "Changed": found.updated_at.isoformat(timespec="seconds"),
@@ -183,6 +184,16 @@ def _variants(revision: types.Revision | None) -> None:
     ]
     output.say("")
     output.print_table(["Variant", "Traffic", "Model", "Flavor", "Config"], rows, empty="No variants.")
+
+
+def _observed(found: types.Deployment) -> str:
+    """What was last seen there, where it was looked at since it serves."""
+    state, seen = str(found.observed.get("state") or ""), output.ago(found.observed_at)
+    if not state:
+        return ""
+    told = str(found.observed.get("message") or "") or ", ".join(found.observed.get("difference") or ())
+    reconcile = "; modelport reconcile brings it back" if state in {"drifted", "missing"} else ""
+    return f"{state.replace('_', ' ')}{f': {told}' if told else ''} ({seen} ago){reconcile}"
 
 
 def _number(revision: types.Revision | None) -> str:

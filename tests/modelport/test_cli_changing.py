@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelport.exits import Exit
+from modelport.types import JSON
 from tests.fakes.control_plane import ControlPlane
 from tests.modelport.running import Run, documents
 
@@ -44,6 +45,24 @@ def test_logs_are_lines_that_no_terminal_obeys(plane: ControlPlane, run: Run) ->
     assert plane.requests[-1].query == {"variant": ["main"], "lines": ["2"]}
     plane.fail_next(status=200, headers={"Content-Type": "text/plain"}, body=b"one\n")
     assert documents(run("logs", "local/iris", "--json")) == ["one\n"]
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        ({"state": "in_sync", "difference": {}}, "in sync ("),
+        ({"state": "drifted", "difference": {"traffic": {}}}, "drifted: traffic ("),
+        ({"state": "unknown", "message": "no answer"}, "unknown: no answer ("),
+    ],
+)
+def test_show_tells_what_was_seen_on_the_target(plane: ControlPlane, run: Run, observed: JSON, told: str) -> None:
+    found = plane.deployments["local", "iris"]
+    assert "On the target" not in run("show", "local/iris").stdout
+    found |= {"observed": observed, "observed_at": found["updated_at"]}
+    [line] = [line for line in run("show", "local/iris").stdout.splitlines() if line.startswith("On the target")]
+    assert told in line
+    assert ("modelport reconcile" in line) == (observed["state"] == "drifted")
 
 
 @pytest.mark.usefixtures("deployed")

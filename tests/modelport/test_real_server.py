@@ -209,3 +209,12 @@ def test_two_hundred_declared_deployments(world: World, client: Client, url: str
     assert changed == ["m-3", "m-77", "m-199"]
     assert {each.state for each in client.operations()} == {"succeeded"}
     assert len(list(client.operations())) == 203
+
+
+def test_logs_are_refused_where_the_target_has_none(client: Client) -> None:
+    client.create("here", "iris", model_uri="models:/iris/1").wait(WAIT_SECONDS)
+    with pytest.raises(modelport.Invalid) as refused:
+        client.logs("here", "iris", lines=10)
+    assert refused.value.slug == "not-supported-by-target"
+    with pytest.raises(modelport.NotFound):
+        client.logs("here", "other")
