@@ -36,8 +36,19 @@ class Taken:
         return min(self.first_in + (self.ahead + place) * self.spacing, self.longest)
 
 
-def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: int, per_seconds: float) -> Taken:
+def take(
+    session: Session,
+    target_id: str,
+    *,
+    wanted: int,
+    lane: Lane,
+    writes: int,
+    per_seconds: float,
+    ask_only: bool = False,
+) -> Taken:
     """Take up to ``wanted`` tokens; bulk work leaves a fifth of the bucket to those who ask for one thing.
+
+    With ``ask_only`` nothing is taken: the answer tells what would be granted.
 
     The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds`` and a
     slack, so that no window of that length sees more than ``writes`` arrive, whatever came before it.
@@ -50,7 +61,8 @@ def take(session: Session, target_id: str, *, wanted: int, lane: Lane, writes: i
     tokens = min(capacity, target.tokens + (at - target.tokens_at) * rate)
     kept = capacity * KEPT_FROM_BULK if lane == Lane.BULK and capacity >= 2 else 0.0
     granted = max(0, min(wanted, int(tokens - kept)))
-    session.execute(update(Target).where(Target.id == target_id).values(tokens=tokens - granted, tokens_at=at))
+    left = tokens if ask_only else tokens - granted
+    session.execute(update(Target).where(Target.id == target_id).values(tokens=left, tokens_at=at))
     ahead = _waiting(session, target_id, lane, at) if granted < wanted else 0
     first_in = max(0.0, 1.0 + kept - (tokens - granted)) / rate
     return Taken(granted, first_in, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))

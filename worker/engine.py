@@ -99,6 +99,8 @@ class Engine:
             opened = self._places.open(target)
             share = self._beginning.begin(claim, self._beginning.contest(claim, share, opened), opened)
             share = self._turn_back(claim, share)
+            if lane != Lane.LOOK:
+                share = self._stepping.within_limit(claim, share, opened)
             if not share:
                 return
             try:

@@ -73,6 +73,26 @@ class Stepping:
                 self._begin_calls(run)
                 self._end_calls(run)
 
+    def within_limit(self, claim: Claim, share: list[Operation], opened: Opened) -> list[Operation]:
+        """Those whose writes the target's limit allows now; the others wait before anything is asked about them."""
+        limit = opened.limits
+        if limit.writes is None or len(share) < 2:
+            return share
+        with self._recorder.database.write() as session:
+            allowed = limits.take(
+                session,
+                share[0].target_id,
+                wanted=len(share),
+                lane=ledger.write_lane(share[0]),
+                writes=limit.writes,
+                per_seconds=limit.per_seconds,
+                ask_only=True,
+            )
+        first = max(1, allowed.granted)
+        if share[first:]:
+            self._postpone(claim, opened, share[first:], allowed)
+        return share[:first]
+
     def _over(self, run: Run) -> bool:
         return time.monotonic() > run.until or self._stopping()
 
@@ -177,14 +197,14 @@ class Stepping:
         for identity in gone - {o.id for o in postponed}:
             log.warning("lease_lost", operation=identity)
         if taken and postponed:
-            self._postpone(run, postponed, taken)
+            self._postpone(run.claim, run.opened, postponed, taken)
 
-    def _postpone(self, run: Run, operations: list[Operation], taken: limits.Taken) -> None:
-        limit = run.opened.limits
-        reason = f"{run.opened.place.name} allows {limit.writes} writes in {limit.per_seconds:g} s"
+    def _postpone(self, claim: Claim, opened: Opened, operations: list[Operation], taken: limits.Taken) -> None:
+        limit = opened.limits
+        reason = f"{opened.place.name} allows {limit.writes} writes in {limit.per_seconds:g} s"
         waits = {operation.id: taken.wait(place) for place, operation in enumerate(operations)}
         self._recorder.record_all(
-            run.claim, operations, lambda s, o: self._outcomes.postponed(s, o, wait=waits[o.id], reason=reason)
+            claim, operations, lambda s, o: self._outcomes.postponed(s, o, wait=waits[o.id], reason=reason)
         )
 
 
