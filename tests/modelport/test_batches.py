@@ -100,12 +100,7 @@ def test_it_is_steered_between_waves_and_taken_back(client: Client) -> None:
     batch = client.create_batch(selection={"target": "here"}, change=NEW, strategy=strategy, key="night")
     assert client.create_batch(selection={"target": "here"}, change=NEW, strategy=strategy, key="night").id == batch.id
     waiting = next(each for each in client.batch_events(batch.id) if each.state == "awaiting_approval")
-    assert models(client) == {
-        "a": "models:/iris/1",
-        "b": "models:/iris/1",
-        "c": "models:/iris/2",
-        "d": "models:/iris/1",
-    }
+    assert models(client) == dict.fromkeys("abd", "models:/iris/1") | {"c": "models:/iris/2"}
     with pytest.raises(modelport.Conflict):
         client.approve_batch(batch.id, 1)
     with pytest.raises(modelport.Conflict):
