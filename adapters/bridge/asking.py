@@ -158,10 +158,14 @@ def holder_of(place: Place) -> Holder:
     return Holder(plugin_uri(place.uri), environment, settings.idle_seconds, secret)
 
 
+def help_holder(plugin: str) -> Holder:
+    """The process that is asked for a plugin's help, which no target's settings or credentials concern."""
+    return Holder(plugin, _passed(), HELP_IDLE_SECONDS)
+
+
 @cache
 def _help(plugin: str) -> str:
-    found = Holder(plugin, _passed(), HELP_IDLE_SECONDS).ask({"verb": "help", "plugin": plugin}, HELP_SECONDS)
-    return str(found)
+    return str(help_holder(plugin).ask({"verb": "help", "plugin": plugin}, HELP_SECONDS))
 
 
 def target_help(plugin: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from adapters.bridge.adapter import BridgeAdapter
-from adapters.bridge.asking import holder_of
+from adapters.bridge.asking import Holder, holder_of
 from adapters.bridge.invoke import invoke
 from adapters.bridge.stop import stop_all
 from adapters.contract import (
@@ -137,8 +137,12 @@ def bridge_target(
 
 def end(place: Place) -> None:
     """End what serves this target here: its calls under way, and the process that holds its plugin."""
-    holder = holder_of(place).folder
-    stop_all(Path(place.folder), [holder])
+    end_holder(holder_of(place), Path(place.folder))
+
+
+def end_holder(held: Holder, folder: Path = Path("/nowhere")) -> None:
+    holder = held.folder
+    stop_all(folder, [holder])
     assert not [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline"])
