@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from adapters.contract import (
     JSON,
@@ -96,9 +97,8 @@ class SageMakerAdapter:
         """Three at most are described; of more, one listing tells which of them have settled and are described."""
         listed = None
         if len(handles) > SINGLE_LOOKS:
-            wanted = {handle["name"].lower() for handle in handles.values()}
-            listed = {each["EndpointName"].lower(): each for each in self._calls.endpoints()}
-            listed = {name: each for name, each in listed.items() if name in wanted}
+            wanted = {handle["name"] for handle in handles.values()}
+            listed = {each["EndpointName"]: each for each in self._calls.endpoints() if each["EndpointName"] in wanted}
 
         def look(handle: Handle) -> Seen | AdapterError:
             try:
@@ -122,16 +122,14 @@ class SageMakerAdapter:
         """
         facts = seen.facts
         decision = decide(handle, facts, toward, self._pace)
-        if decision.needs == "left":
+        if decision.needs == "left" and seen.needs_write:
             facts = {**facts, "left": self._left(handle, facts)}
             decision = decide(handle, facts, toward, self._pace)
         if decision.effect is None and decision.needs is None:
             return decision.progress
         if decision.effect is None or not seen.needs_write:
-            # the look knew nothing of the new direction, or of this: the next one does, and a write is counted as one
-            progress = decision.progress
-            found = {**progress.handle, "found": True} if decision.effect else progress.handle
-            return Progress(found, "again", progress.phase, message=progress.message, route=progress.route)
+            # the look knew nothing of the new direction: the next one does, and a write is counted as one
+            return replace(decision.progress, outcome="again", again_in=0.0)
         progress, after = perform(self._calls, self._packing, decision.progress, facts, decision.effect, self._pace)
         if after is None:
             return progress
@@ -144,7 +142,7 @@ class SageMakerAdapter:
             progress.phase,
             message=progress.message,
             route=progress.route,
-            seen=None if following.needs == "packages" else self._seen(progress.handle, after, following),
+            seen=None if following.needs == "packages" else _seen(after, following),
         )
 
     def observe_all(self) -> Iterable[Observed]:
@@ -196,16 +194,17 @@ class SageMakerAdapter:
             if decision.needs == "packages":
                 facts = {**facts, "packages": self._packing.look(handle)}
                 decision = decide(handle, facts, toward, self._pace)
+            if decision.needs == "left" and not decision.will_write:
+                # here many are looked at in threads; where something is known to go, the step lists what is there
+                facts = {**facts, "left": self._left(handle, facts)}
+                decision = decide(handle, facts, toward, self._pace)
         except Conflict as conflict:
             return Seen(facts, conflict.message, needs_write=False)
-        return self._seen(handle, facts, decision)
-
-    def _seen(self, handle: Handle, facts: JSON, decision: Decision) -> Seen:
-        return Seen(facts, decision.progress.message, decision.will_write or bool(handle.get("found")))
+        return _seen(facts, decision)
 
     def _facts(self, handle: Handle, listed: Mapping[str, JSON] | None) -> JSON:
         if listed is not None:
-            summary = listed.get(handle["name"].lower())
+            summary = listed.get(handle["name"])
             if summary is None:
                 return {"endpoint": None, "owner": None}
             if not needs_description(handle, summary["EndpointStatus"]):
@@ -244,3 +243,7 @@ class SageMakerAdapter:
             "models": self._calls.models(owner.mark),
             "in_use": in_use,
         }
+
+
+def _seen(facts: JSON, decision: Decision) -> Seen:
+    return Seen(facts, decision.progress.message, decision.will_write)

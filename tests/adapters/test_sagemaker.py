@@ -164,7 +164,8 @@ def test_many_are_looked_at_in_listings(fake: SageMaker, target: SageMakerHarnes
     adapter.look_many(handles)
     spent = calls(fake)
     spent.subtract(before)
-    assert {name: n for name, n in spent.items() if n} == {"ListEndpoints": 3, "DescribeEndpoint": 2}
+    listed = {"ListEndpoints": 3, "ListEndpointConfigs": 2, "ListModels": 2}
+    assert {name: n for name, n in spent.items() if n} == {**listed, "DescribeEndpoint": 2}
 
 
 def test_an_update_says_how_it_is_rolled_out(fake: SageMaker, life: Life) -> None:
