@@ -33,10 +33,12 @@ from adapters.sagemaker.packing import Packing
 from adapters.sagemaker.reading import endpoint_facts, needs_description, owner_by_tags, under_way_facts
 from adapters.sagemaker.refusals import Absent
 from adapters.sagemaker.rollout import Decision, Pace, decide
+from adapters.sagemaker.shown import Shown
 
 SINGLE_LOOKS = 3
 LOOKS_AT_ONCE = 8
 LAG_SECONDS = 5.0
+LISTINGS_A_LOOK = 15  # of those that wait for a limit each look lists anew: at 30 s a look, every 2 s at most
 
 
 def open_adapter(place: Place) -> SageMakerAdapter:
@@ -53,8 +55,9 @@ class SageMakerAdapter:
         settings = self._calls.account.settings
         self._defaults = Defaults.of(settings, os.environ)
         self._packing = Packing(place, self._calls)
-        self._observing = Observing(place.installation, self._calls, self._defaults)
         looks = settings.look_seconds or DESCRIPTION.look_seconds
+        self._shown = Shown(self._calls, looks / LISTINGS_A_LOOK)
+        self._observing = Observing(place.installation, self._calls, self._shown, self._defaults)
         self._pace = Pace(looks, min(LAG_SECONDS, looks), settings.keep_revisions)
 
     def resolve(self, spec: Spec) -> Spec:
@@ -97,8 +100,7 @@ class SageMakerAdapter:
         """Three at most are described; of more, one listing tells which of them have settled and are described."""
         listed = None
         if len(handles) > SINGLE_LOOKS:
-            wanted = {handle["name"] for handle in handles.values()}
-            listed = {each["EndpointName"]: each for each in self._calls.endpoints() if each["EndpointName"] in wanted}
+            listed = self._shown.recently()
 
         def look(handle: Handle) -> Seen | AdapterError:
             try:
@@ -151,7 +153,7 @@ class SageMakerAdapter:
 
     def specification(self, name: str) -> Spec | None:
         """What the endpoint was made of, read back from SageMaker, for who keeps no record. A call for each part."""
-        document = self._calls.endpoint(name)
+        document = self._shown.describe(name)
         return self._observing.spec(document) if document else None
 
     def check(self) -> str:
@@ -210,7 +212,9 @@ class SageMakerAdapter:
             if not needs_description(handle, summary["EndpointStatus"]):
                 known = under_way_facts(summary["EndpointName"], summary["EndpointArn"], summary["EndpointStatus"])
                 return {"endpoint": known, "owner": "ours"}
-        document = self._calls.endpoint(handle["name"])
+            document = self._shown.described(summary)
+        else:
+            document = self._shown.describe(handle["name"])
         if document is None:
             return {"endpoint": None, "owner": None}
         facts = endpoint_facts(document)

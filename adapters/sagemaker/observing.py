@@ -25,6 +25,7 @@ from adapters.sagemaker.naming import (
 )
 from adapters.sagemaker.reading import moment, spec_of, traffic_of
 from adapters.sagemaker.refusals import Absent
+from adapters.sagemaker.shown import Shown
 
 DESCRIPTIONS_AT_ONCE = 8
 SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack", "UpdateRollbackFailed"})
@@ -47,23 +48,22 @@ class Unowned(Observed):
 
 
 class Observing:
-    """Remembers descriptions for the life of the process."""
+    """Remembers for the life of the process what does not change: what a configuration of somebody else comes to."""
 
-    def __init__(self, installation: str, calls: Calls, defaults: Defaults) -> None:
+    def __init__(self, installation: str, calls: Calls, shown: Shown, defaults: Defaults) -> None:
         self._mark = tag_value(installation)
         self._calls = calls
         self._defaults = defaults
-        self._described: dict[str, tuple[Any, JSON]] = {}
+        self._shown = shown
         self._fleets: dict[str, str | None] = {}
         self._theirs: set[tuple[str, Any]] = set()
 
     def all(self) -> Iterator[Observed]:
         """Every endpoint of the region."""
         tags = self._calls.owned(self._mark)
-        listed = list(self._calls.endpoints())
-        self._forget_but({each["EndpointArn"] for each in listed})
+        listed = self._shown.now()
         with ThreadPoolExecutor(DESCRIPTIONS_AT_ONCE, thread_name_prefix="describe") as pool:
-            for document in pool.map(self._describe, listed):
+            for document in pool.map(self._shown.described, listed.values()):
                 if document is not None:
                     yield self._observed(document, tags.get(document["EndpointArn"]))
 
@@ -79,17 +79,6 @@ class Observing:
             if model is not None:
                 models[name] = (model, self._tags(model["ModelArn"]))
         return spec_of(document, config, models)
-
-    def _describe(self, summary: JSON) -> JSON | None:
-        arn = summary["EndpointArn"]
-        stamp = (summary["LastModifiedTime"], summary["EndpointStatus"])
-        known = self._described.get(arn)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        document = self._calls.endpoint(summary["EndpointName"])
-        if document is not None:
-            self._described[arn] = ((document["LastModifiedTime"], document["EndpointStatus"]), document)
-        return document
 
     def _observed(self, document: JSON, tags: dict[str, str] | None) -> Observed:
         config = document["EndpointConfigName"]
@@ -142,7 +131,3 @@ class Observing:
             return self._calls.tags(arn)
         except Absent:
             return {}
-
-    def _forget_but(self, arns: set[str]) -> None:
-        for arn in set(self._described) - arns:
-            self._described.pop(arn, None)
