@@ -255,7 +255,7 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
     assert set(models(client).values()) == {"models:/iris/2"}
 
     world.rolls_back = "out of memory"
-    failed = modelport_command("redeploy", "--action", "rollback", "--name", "a", "--name", "b", "--max-failures", "1")
+    failed = modelport_command("redeploy", "-C", "size=3", "--name", "a", "--name", "b", "--max-failures", "1")
     assert failed.exit_code == Exit.FAILED, failed.output
     assert "out of memory" in failed.stdout
     assert "modelport batch retry " in failed.stderr
@@ -266,6 +266,8 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
     assert "out of memory" in shown
     assert modelport_command("batch", "retry", newest).exit_code == Exit.OK
 
+    back = modelport_command("redeploy", "--action", "rollback", "--target", "here", "--name", "a", "--plan", "--json")
+    assert [item["action"] for item in documents(back)[0]["items"]] == ["rollback"]
     held = modelport_command("redeploy", "-C", "size=2", "--target", "here", "--start", "2099-01-01T00:00", "--no-wait")
     identity = held.stdout.split(":")[0]
     aborted = modelport_command("batch", "abort", identity)
@@ -273,7 +275,7 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
     assert modelport_command("batch", "watch", identity).exit_code == Exit.FAILED
     rows = modelport_command("batch", "ls").stdout.splitlines()
     assert rows[0].split() == ["BATCH", "CHANGE", "STATE", "DONE", "ITEMS", "AGE"]
-    assert len(rows) == 7
+    assert len(rows) == 8  # two plans, a rolling back, one in waves, one that failed and its retry, one held
     assert modelport_command("batch", "reject", identity).exit_code == Exit.OK  # twice is the same as once
 
 
