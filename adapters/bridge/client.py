@@ -99,7 +99,7 @@ class Client:
             return self._call("predict", inputs=inputs, endpoint=name, **given)
         return self._call("predict", name, inputs, **given)
 
-    def look(self, names: list[str], ready: Mapping[str, list[str]], failed: Mapping[str, list[str]]) -> JSON:
+    def look(self, names: list[str], ready: Mapping[str, list[str]] | None, failed: Mapping[str, list[str]]) -> JSON:
         """How each of these stands: ``there`` (None: the plugin cannot tell), ``state`` and the words for it.
 
         A failure to find out is ``{"kind": ..., "message": ...}`` in its place.
@@ -180,7 +180,7 @@ def resolve(uri: str) -> str:
     return f"models:/{found[0]}/{found[1]}" if len(found) == 2 else f"models:/{found[0]}"
 
 
-def listing(client: Client, ready: Mapping[str, list[str]], failed: Mapping[str, list[str]]) -> list[JSON]:
+def listing(client: Client, ready: Mapping[str, list[str]] | None, failed: Mapping[str, list[str]]) -> list[JSON]:
     """Name, state and what may be shown of everything that the plugin's list tells by name."""
     told = []
     for shown in client.everything():

@@ -72,19 +72,19 @@ def is_same(told: str | None, name: str) -> bool:
     return told is not None and (told == name or (told.startswith(name) and told[len(name)] in "/:@"))
 
 
-def state(shown: JSON, ready: Mapping[str, list[str]], failed: Mapping[str, list[str]]) -> tuple[str, str]:
+def state(shown: JSON, ready: Mapping[str, list[str]] | None, failed: Mapping[str, list[str]]) -> tuple[str, str]:
     """``ready``, ``failed`` or ``busy`` by what is shown at these paths, and the words there.
 
-    With no paths to look at, the words under ``status`` or ``state`` are believed where they are plain, and else what
-    is there counts as ready. ``incomplete`` where the document has none of the paths.
+    With ``ready`` None the words under ``status`` or ``state`` are believed where they are plain. With no paths to look
+    at, what is there is ready. ``incomplete`` where the document has none of the paths.
     """
-    if not ready and not failed:
+    if ready is None:
         return _guessed(shown)
     found = {path: at(shown, path) for path in {**ready, **failed}}
     said = ", ".join(f"{path} {value}" for path, value in found.items() if value is not None)
     if any(value is not None and str(value) in failed.get(path, ()) for path, value in found.items()):
         return "failed", said
-    if all(value is None for value in found.values()):
+    if found and all(value is None for value in found.values()):
         return "incomplete", ""
     if all(str(found[path]) in values for path, values in ready.items()):
         return "ready", said

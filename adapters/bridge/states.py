@@ -19,8 +19,8 @@ _DATABRICKS: tuple[States, States] = (
 KNOWN = {"sagemaker": _SAGEMAKER, "databricks": _DATABRICKS}
 
 
-def states_of(plugin: str, settings: BridgeSettings) -> tuple[States, States]:
-    """``ready`` and ``failed`` of the settings; without either, those of a client that is known, and else none."""
+def states_of(plugin: str, settings: BridgeSettings) -> tuple[States | None, States]:
+    """``ready`` and ``failed`` of the settings; without either, those of a known client; None: to be guessed."""
     if settings.ready is None and settings.failed is None:
-        return KNOWN.get(plugin, ({}, {}))
+        return KNOWN.get(plugin, (None, {}))
     return settings.ready or {}, settings.failed or {}

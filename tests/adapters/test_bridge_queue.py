@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +23,19 @@ from stack.demo import connect, finish
 from stack.up import CHECKOUT
 from tests.fakes import bridge
 from tests.fakes.bridge.loopback import TOKEN, Loopback, loopback
+from tests.fakes.databricks import TOKEN as DATABRICKS_TOKEN
+from tests.fakes.databricks import Databricks
 from tests.stack.parts import Parts
 from tests.stack.waiting import until
 
+DOCS = (CHECKOUT / "docs" / "targets" / "mlflow-plugins.md").read_text()
+
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+
+crusoe_installed = pytest.mark.skipif(
+    not (find_spec("mlflow_crusoe") and find_spec("openai")), reason="mlflow-crusoe is not installed"
+)
 
 
 @dataclass
@@ -55,7 +69,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         tempfile.TemporaryDirectory(prefix="mp-b-") as short,
     ):
         path = os.pathsep.join([str(CHECKOUT), os.environ["PYTHONPATH"]])
-        env = {"PYTHONPATH": path, "TMPDIR": short, "MODELPORT_LEASE_SECONDS": "45", "PLANTED": TOKEN}
+        env = {"PYTHONPATH": path, "TMPDIR": short, "HOME": str(folder), "MODELPORT_LEASE_SECONDS": "45"}
+        env |= {"PLANTED": TOKEN, "CRUSOE_KEY": TOKEN, "LAKEHOUSE": DATABRICKS_TOKEN}
         with Parts(folder, env=env) as parts, connect(parts.api_url) as client:
             try:
                 yield Running(parts, client, shelf, served)
@@ -82,7 +97,7 @@ def test_a_worker_killed_in_the_middle_of_a_blocking_create(system: Running) -> 
     assert log.read_text().split("\n").count("delete iris") == 1
 
 
-@pytest.mark.skipif(not (find_spec("mlflow_crusoe") and find_spec("openai")), reason="mlflow-crusoe is not installed")
+@crusoe_installed
 def test_crusoe_is_created_listed_asked_and_deleted(system: Running) -> None:
     settings = {
         "environment": {"MLFLOW_CRUSOE_STORE_DIR": str(system.shelf / "crusoe")},
@@ -123,3 +138,47 @@ def test_tritons_blocking_create_survives_the_workers(system: Running) -> None:
     assert (refused.status_code, "Prediction is not supported" in refused.text) == (502, True)
     finish(system.client, system.client.delete("/v1/deployments/triton/iris"))
     assert server.deployments == {}
+
+
+# the documentation
+
+
+def documented(system: Running, target: str, replaced: dict[str, str], folder: Path) -> list[str]:
+    """Run the commands of the documentation that concern this target, in their order; what each printed."""
+    printed = []
+    for line in re.findall(r"^\$ (modelport .*)$", DOCS, re.MULTILINE):
+        command = shlex.split(line)
+        if not any(word.split("/")[0] == target for word in command):
+            continue
+        for before, after in replaced.items():
+            command = [word.replace(before, after) for word in command]
+        ran = subprocess.run(
+            [sys.executable, "-m", *command],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "MODELPORT_URL": system.parts.api_url},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+        printed.append(ran.stdout)
+    return printed
+
+
+@crusoe_installed
+def test_the_documented_use_of_a_plugin(system: Running, tmp_path: Path) -> None:
+    replaced = {"https://api.inference.crusoecloud.com": system.loopback.url}
+    _, check, words, _, prediction, _ = documented(system, "llm", replaced, tmp_path)
+    assert "mlflow-crusoe" in check
+    assert "Supported config keys" in words
+    assert "heard hello" in prediction
+
+
+def test_the_documented_use_of_mlflows_own_client(system: Running, tmp_path: Path) -> None:
+    [config] = re.findall(r"^```json\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+    (tmp_path / "iris.json").write_text(config)
+    with Databricks(seconds=0.2) as workspace:
+        replaced = {"https://dbc-1234.cloud.databricks.com": workspace.url}
+        _, _, prediction, _ = documented(system, "lake", replaced, tmp_path)
+        assert json.loads(prediction)["predictions"] == ["main.ml.iris/3"]
+        assert workspace.endpoint("iris") is None

@@ -108,6 +108,13 @@ def test_settings_are_checked() -> None:
             BridgeSettings.model_validate(settings)
 
 
+def test_the_documentation_lists_the_settings() -> None:
+    docs = (REPOSITORY / "docs" / "targets" / "mlflow-plugins.md").read_text()
+    for name, info in BridgeSettings.model_fields.items():
+        default = f"`{info.default}`" if info.default not in (None, {}) else ""
+        assert f"| `{name}` | {default} | {info.description} |" in docs
+
+
 def test_credentials_need_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED", "s3cr3t")
     adapter = registry.open_adapter(Place("here", "shelf", "test", "/nowhere", credentials="env:PLANTED"))

@@ -164,7 +164,8 @@ def test_states_by_settings() -> None:
     ],
 )
 def test_without_settings_plain_words_are_believed(word: object, found: str) -> None:
-    assert state({"status": word}, {}, {})[0] == found
+    assert state({"status": word}, None, {})[0] == found
+    assert state({"status": word}, {}, {}) == ("ready", "")
 
 
 def test_what_is_shown_holds_no_secret_and_is_not_long() -> None:
