@@ -157,3 +157,16 @@ def on_a_terminal(plane: ControlPlane, *arguments: str) -> str:
         os.close(ours)
     assert process.wait(timeout=30) == Exit.OK, shown
     return shown.decode()
+
+
+def test_the_shell_completes_commands_and_options(plane: ControlPlane) -> None:
+    def completed(line: str) -> list[str]:
+        asked = {"_MODELPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        done = subprocess.run(
+            COMMAND, env={**environment(plane), **asked}, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert completed("modelport app") == ["apply"]
+    assert completed("modelport apply --dry") == ["--dry-run"]
+    assert completed("modelport config s") == ["show", "set"]
