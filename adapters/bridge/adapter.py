@@ -13,9 +13,10 @@ from typing import Any, assert_never
 
 from adapters.bridge.asking import Refused, holder_of
 from adapters.bridge.describe import BridgeSettings
+from adapters.bridge.handles import asks_plugin, known_as, pending
 from adapters.bridge.installed import host_of, name_in, plugin_of, plugin_uri
 from adapters.bridge.records import SLOTS, Book, everything, full, root_of
-from adapters.bridge.rollout import Effect, Pace, asks_plugin, decide, known_as, pending
+from adapters.bridge.rollout import Effect, Pace, decide
 from adapters.bridge.shapes import MOVING, is_same
 from adapters.bridge.states import states_of
 from adapters.contract import (
@@ -64,6 +65,7 @@ class BridgeAdapter:
         plugin = plugin_of(name_in(place.uri))
         self._plugin = plugin.name if plugin else name_in(place.uri)
         self._ready, self._failed = states_of(self._plugin, self._settings)
+        self._family: str = self._settings.family
 
     def resolve(self, spec: Spec) -> Spec:
         """Aliases, stages and ``latest`` of MLflow's registry become versions; other URIs are the plugin's to read."""
@@ -151,7 +153,8 @@ class BridgeAdapter:
         plugin = plugin_of(self._plugin)
         package = plugin.package if plugin else "not installed here"
         found = self._ask({"verb": "check", **self._how()})
-        return f"{self._plugin} ({package}, MLflow {found['mlflow']}) lists {found['count']} {found['family']}"
+        count = "cannot list" if found["count"] is None else f"lists {found['count']} {found['family']}"
+        return f"{self._plugin} ({package}, MLflow {found['mlflow']}) {count}"
 
     def logs(self, handle: Handle, variant: str | None, lines: int) -> str:  # noqa: ARG002
         """None: MLflow's interface has no logs."""
@@ -179,6 +182,7 @@ class BridgeAdapter:
             answers = list(pool.map(lambda part: self._ask({**asked, "names": part}), parts))
         found: dict[str, JSON | AdapterError] = {}
         for answer in answers:
+            self._family = answer["family"]  # found out once, as that may take the plugin a list
             for name, seen in answer["found"].items():
                 refused = "kind" in seen
                 found[name] = (
@@ -261,7 +265,7 @@ class BridgeAdapter:
             raise refused.of_read() from refused
 
     def _how(self) -> JSON:
-        return {"family": self._settings.family, "endpoint": self._settings.endpoint}
+        return {"family": self._family, "endpoint": self._settings.endpoint}
 
     def _states(self) -> JSON:
         return {"ready": self._ready, "failed": self._failed}

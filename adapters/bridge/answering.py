@@ -13,7 +13,7 @@ import mlflow
 
 from adapters.bridge import calling, client, predicting
 from adapters.bridge.client import Client
-from adapters.bridge.failures import failure
+from adapters.bridge.failures import failure, kind_of
 from adapters.bridge.shapes import plain
 from adapters.credentials import redact
 
@@ -59,7 +59,13 @@ def _list(request: dict[str, Any]) -> Any:
 
 def _check(request: dict[str, Any]) -> Any:
     opened = _open(request)
-    return {"mlflow": mlflow.__version__, "family": opened.family, "count": len(opened.everything())}
+    try:
+        count = len(opened.everything())
+    except Exception as error:
+        if kind_of(error) != "unsupported":
+            raise
+        count = None
+    return {"mlflow": mlflow.__version__, "family": opened.family, "count": count}
 
 
 def _help(request: dict[str, Any]) -> Any:

@@ -67,7 +67,7 @@ class BridgeSettings(Strict):
         1800.0, gt=0, description="how long one create, update or delete of the plugin may take before it is ended"
     )
     calls_at_once: int = Field(
-        4, ge=1, le=256, description="creates, updates and deletes under way at once on this machine; the rest waits"
+        16, ge=1, le=256, description="creates, updates and deletes under way at once on this machine; the rest waits"
     )
     look_seconds: float = Field(5.0, gt=0, description="time between two looks through the plugin at what gets ready")
     idle_seconds: float = Field(

@@ -1,7 +1,7 @@
 """The next step of a change, decided from its handle and what was seen; nothing here touches a file or a plugin.
 
-A handle lists its calls. A call is first intended (the handle is stored with it), then begun (once, whatever happens to
-who began it), then concluded: its outcome goes into the handle. In between it is looked at through its files alone.
+Forward: create or update what is wanted, unless that is deployed, then wait until it serves. Back: delete what a create
+left, update to what was deployed before. Between its beginning and its end a call is looked at through its files alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from adapters.bridge.shapes import is_same
+from adapters.bridge.handles import (
+    UNKNOWN,
+    Verb,
+    changed,
+    concluded,
+    doing,
+    intended,
+    is_void,
+    known_as,
+    pending,
+    served,
+)
 from adapters.contract import JSON, Conflict, Handle, Leftover, Outcome, Phase, Progress, Toward
 
 TRIES = 3
@@ -18,11 +29,6 @@ RETRY_SECONDS = 10.0
 
 # A call that ends itself at its deadline has this long to do so before it is killed.
 GRACE_SECONDS = 30.0
-
-CHANGED_NOTHING = frozenset({"void", "unsupported", "denied", "exists"})
-UNKNOWN = frozenset({"unknown", "lost"})
-
-Verb = Literal["create", "update", "delete"]
 
 
 @dataclass(frozen=True)
@@ -66,28 +72,6 @@ def decide(handle: Handle, facts: JSON, toward: Toward, fence: int, pace: Pace, 
     return case.forward() if toward == "forward" else case.back()
 
 
-def served(handle: Handle, record: JSON | None) -> JSON | None:
-    """What was deployed before this change, by the record on this machine, or else by the handle of the last change."""
-    return record or handle["before"]
-
-
-def known_as(handle: Handle, record: JSON | None) -> str:
-    """The name to ask the plugin for."""
-    before = served(handle, record)
-    return str(handle["known_as"] or (before and before["known_as"]) or handle["name"])
-
-
-def pending(handle: Handle) -> JSON | None:
-    """The call that was intended and whose outcome is not in the handle yet."""
-    last: JSON | None = handle["calls"][-1] if handle["calls"] else None
-    return last if last is not None and last["outcome"] is None else None
-
-
-def asks_plugin(handle: Handle) -> bool:
-    """Whether the next step depends on what the plugin shows; while a call is under way it does not."""
-    return pending(handle) is None
-
-
 @dataclass(frozen=True)
 class _Case:
     handle: Handle
@@ -127,17 +111,14 @@ class _Case:
             case "new" if self.facts["full"]:
                 return self._wait(RUNNING_LOOK_SECONDS, "waits for one of the plugin's calls under way to end")
             case "new":
-                return self._do(Effect("begin", call["id"]), _doing(call))
+                return self._do(Effect("begin", call["id"]), doing(call))
             case "running" if self.now > seen["at"] + self.pace.call + GRACE_SECONDS:
-                return self._do(Effect("kill", call["id"]), f"{_doing(call)}: ended for taking too long")
+                return self._do(Effect("kill", call["id"]), f"{doing(call)}: ended for taking too long")
             case "running":
-                return self._wait(min(RUNNING_LOOK_SECONDS, self.pace.look), _doing(call))
-        outcome, told = _outcome(seen), seen.get("answer", {})
-        after = {**self.handle, "calls": [*self.handle["calls"][:-1], {**call, "outcome": outcome}]}
-        after["family"] = told.get("family") or after["family"]
-        if is_same(told.get("name"), after["name"]):
-            after["known_as"] = told["name"]
-        return Decision(Progress(after, "again", self.phase, message=outcome["message"] or _doing(call)))
+                return self._wait(min(RUNNING_LOOK_SECONDS, self.pace.look), doing(call))
+        after = concluded(self.handle, seen)
+        message = after["calls"][-1]["outcome"]["message"] or doing(call)
+        return Decision(Progress(after, "again", self.phase, message=message))
 
     def forward(self) -> Decision:
         last = self._last("forward")
@@ -148,7 +129,7 @@ class _Case:
             return self._until_gone() or self._intend("create", self.handle["desired"])
         if kind == "ok" or (kind in UNKNOWN and last["verb"] == "create" and self.there):
             return self._settled("forward")
-        if kind == "exists":
+        if kind == "exists" and last["verb"] == "create":
             raise Conflict(f"{self.handle['name']} exists already and is not ours: {last['outcome']['message']}")
         return self._again(last) or self._fail(last)
 
@@ -177,7 +158,7 @@ class _Case:
             return self._intend("create", served["spec"])
         if not self.pace.recreates:
             return self._intend("update", served["spec"])
-        if any(call["verb"] == "create" and _changed(call) for call in self.handle["calls"]):
+        if any(call["verb"] == "create" and changed(call) for call in self.handle["calls"]):
             return self._intend("delete", served["spec"])
         return self._end("done", "the revision before serves", served)
 
@@ -277,15 +258,8 @@ class _Case:
         return Decision(Progress(self.handle, "done", "clean", message=message), Effect("forget"))
 
     def _intend(self, verb: Verb, spec: JSON | None) -> Decision:
-        call = {
-            "id": f"{self.fence}-{self.toward}-{len(self.handle['calls'])}-{verb}",
-            "verb": verb,
-            "toward": self.toward,
-            "spec": spec,
-            "outcome": None,
-        }
-        after = {**self.handle, "family": self.family, "calls": [*self.handle["calls"], call]}
-        return Decision(Progress(after, "again", self.phase, message=_doing(call)))
+        after = intended(self.handle, verb, spec, self.toward, self.fence, self.family)
+        return Decision(Progress(after, "again", self.phase, message=doing(after["calls"][-1])))
 
     def _do(self, effect: Effect, message: str) -> Decision:
         return Decision(Progress(self.handle, "again", self.phase, message=message), effect)
@@ -313,41 +287,18 @@ class _Case:
 
     def _last(self, toward: Toward | None) -> JSON | None:
         """The last call in this direction that began."""
-        calls = [call for call in self.handle["calls"] if toward in (None, call["toward"]) and not _is_void(call)]
+        calls = [call for call in self.handle["calls"] if toward in (None, call["toward"]) and not is_void(call)]
         return calls[-1] if calls else None
 
     def _begun(self) -> bool:
-        return any(not _is_void(call) for call in self.handle["calls"])
+        return any(not is_void(call) for call in self.handle["calls"])
 
     def _touched(self) -> bool:
-        return any(call["toward"] == "forward" and _changed(call) for call in self.handle["calls"])
+        return any(call["toward"] == "forward" and changed(call) for call in self.handle["calls"])
 
     def _said(self, words: str) -> str:
         said = self.facts["there"].get("said")
         return f"{words}: {said}" if said else words
-
-
-def _outcome(seen: JSON) -> JSON:
-    """A call's end as the handle keeps it."""
-    if seen["state"] == "answered":
-        answer = seen["answer"]
-        return {"kind": answer["kind"], "message": answer.get("message", "")}
-    message = "" if seen["state"] == "void" else "the process of the call ended without an answer"
-    return {"kind": seen["state"], "message": message}
-
-
-def _is_void(call: JSON) -> bool:
-    return call["outcome"] is not None and call["outcome"]["kind"] == "void"
-
-
-def _changed(call: JSON) -> bool:
-    return call["outcome"] is None or call["outcome"]["kind"] not in CHANGED_NOTHING
-
-
-def _doing(call: JSON) -> str:
-    return {"create": "the plugin creates", "update": "the plugin updates", "delete": "the plugin deletes"}[
-        call["verb"]
-    ]
 
 
 def _shown(there: bool | None) -> str:

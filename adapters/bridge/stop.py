@@ -7,6 +7,7 @@ plugin end by themselves when nobody asks them; ``--holders`` ends all of this u
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +23,8 @@ def stop_all(folder: Path, holders: Iterable[Path] = ()) -> int:
 
     Raises TimeoutError when one did not end although it was killed.
     """
-    states = [*holders, *(path.parent for path in (folder / "bridge").glob(f"*/*/calls/*/{STATE}"))]
+    held = list(holders)
+    states = [*held, *(path.parent for path in (folder / "bridge").glob(f"*/*/calls/*/{STATE}"))]
     found = [process for each in states if (process := running(read_json(each / STATE))) is not None]
     everyone = {each for process in found for each in [process, *_children(process)]}
     for process in everyone:
@@ -33,6 +35,8 @@ def stop_all(folder: Path, holders: Iterable[Path] = ()) -> int:
     _, left = psutil.wait_procs(everyone, timeout=10)
     if left:
         raise TimeoutError(f"did not end: {', '.join(str(each.pid) for each in left)}")
+    for each in held:
+        shutil.rmtree(each, ignore_errors=True)
     return len(found)
 
 

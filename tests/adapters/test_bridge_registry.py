@@ -126,7 +126,7 @@ def test_the_help_is_the_plugins_words_and_then_the_settings() -> None:
     try:
         words = registry.describe("shelf").help()
         assert "takes the config keys size and colour" in words
-        assert "calls_at_once: int (default 4)" in words
+        assert "calls_at_once: int (default 16)" in words
         assert registry.describe("mlflow+shelf").help().endswith(words.partition("\n\n")[2])
     finally:
         end_holder(help_holder("shelf"))

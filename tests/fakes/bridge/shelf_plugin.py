@@ -1,7 +1,8 @@
 """A well-behaved plugin: deployments are files on a shelf, and every call is a line in a file beside it.
 
 ``SHELF`` names the folder. A model URI with ``broken`` in it fails half-way; ``hang`` blocks until the shelf has a file
-``go``, and ``die`` ends the process; a file ``fail-VERB`` has the next such call raise what it says.
+``go``, as a file ``hang-VERB`` does for such calls; ``die`` ends the process; a file ``fail-VERB`` has the next such
+call raise what it says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def note(verb: str, name: str) -> None:
 
 def obey(verb: str, model_uri: str = "") -> None:
     """What a test asked for: wait, die, or raise."""
-    if "hang" in model_uri:
+    if "hang" in model_uri or (shelf() / f"hang-{verb}").exists():
         while not (shelf() / "go").exists():
             time.sleep(0.01)
     if "die" in model_uri:
