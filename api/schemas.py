@@ -223,6 +223,7 @@ class TargetAnswer(Answer):
     scheme: str
     title: str
     capabilities: dict[str, Any]
+    config_schema: dict[str, Any] = Field(description="JSON Schema of a variant's config")
     settings: Config
     limits: dict[str, Any]
     workers: int

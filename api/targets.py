@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -152,14 +153,21 @@ def _view(row: Target, live: Sequence[Worker]) -> dict[str, Any]:
         description = registry.describe(row.uri)
     except registry.UnknownScheme as error:
         # the package that brought this kind was removed; what it served stays on record
-        kind: dict[str, Any] = {"scheme": row.uri.split(":")[0], "title": str(error), "capabilities": {}}
+        scheme = row.uri.split(":")[0]
+        kind: dict[str, Any] = {"scheme": scheme, "title": str(error), "capabilities": {}, "config_schema": {}}
     else:
         kind = {
             "scheme": description.scheme,
             "title": description.title,
             "capabilities": asdict(description.capabilities),
+            "config_schema": _schema(description.config_model),
         }
     return views.target(row, **kind, workers=sum(row.requires in worker.offers for worker in live))
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def _ask(name: str) -> str:

@@ -86,7 +86,9 @@ def event(row: Event) -> Document:
     }
 
 
-def target(row: Target, *, scheme: str, title: str, capabilities: Document, workers: int) -> Document:
+def target(
+    row: Target, *, scheme: str, title: str, capabilities: Document, config_schema: Document, workers: int
+) -> Document:
     """A target, without its credentials; ``workers`` counts the live ones that can serve it."""
     return {
         "name": row.name,
@@ -94,6 +96,7 @@ def target(row: Target, *, scheme: str, title: str, capabilities: Document, work
         "scheme": scheme,
         "title": title,
         "capabilities": capabilities,
+        "config_schema": config_schema,
         "settings": row.settings,
         "limits": row.limits,
         "workers": workers,
