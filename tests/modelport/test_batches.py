@@ -19,6 +19,8 @@ from modelport.cli import app
 from modelport.client import Client
 from modelport.commands import releasing
 from modelport.exits import Exit
+from modelport.types import Batch
+from operations import queue
 from operations.database import Database
 from tests.fakes.memory.world import WORLDS, World
 from tests.modelport.real_server import serving
@@ -48,6 +50,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 @pytest.fixture
 def url(world: World, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     del world
+    monkeypatch.setattr(queue, "announce_batch", lambda *_: None)  # as all else that would be sent to a broker
     with serving(db, monkeypatch, ["memory"]) as url:
         yield url
 
@@ -76,6 +79,10 @@ def models(client: Client) -> dict[str, str]:
     return {each.name: each.current.variants[0].model_uri for each in client.list() if each.current}
 
 
+def until_it_awaits_approval(client: Client, batch_id: str) -> Batch:
+    return next(each for each in client.batch_events(batch_id) if each.state == "awaiting_approval")
+
+
 def test_a_plan_is_started_and_waited_for(client: Client) -> None:
     plan = client.plan_batch(selection=IRIS, change=NEW, strategy={"max_concurrent": 2, "max_failures": 3})
     assert (plan.state, plan.summary, plan.strategy["max_concurrent"]) == ("planned", {"update": 4}, 2)
@@ -99,7 +106,7 @@ def test_it_is_steered_between_waves_and_taken_back(client: Client) -> None:
     strategy: Any = {"waves": [{"labels": {"is": "c"}, "approval": True}]}
     batch = client.create_batch(selection={"target": "here"}, change=NEW, strategy=strategy, key="night")
     assert client.create_batch(selection={"target": "here"}, change=NEW, strategy=strategy, key="night").id == batch.id
-    waiting = next(each for each in client.batch_events(batch.id) if each.state == "awaiting_approval")
+    waiting = until_it_awaits_approval(client, batch.id)
     assert models(client) == dict.fromkeys("abd", "models:/iris/1") | {"c": "models:/iris/2"}
     with pytest.raises(modelport.Conflict):
         client.approve_batch(batch.id, 1)
@@ -108,7 +115,7 @@ def test_it_is_steered_between_waves_and_taken_back(client: Client) -> None:
     assert client.pause_batch(batch.id).state == "paused"
     client.resume_batch(batch.id)
     assert client.adjust_batch(batch.id, max_concurrent="50%").strategy["max_concurrent"] == "50%"
-    awaiting = next(each for each in client.batch_events(batch.id) if each.state == "awaiting_approval")
+    awaiting = until_it_awaits_approval(client, batch.id)
     assert awaiting.version > waiting.version
     client.approve_batch(batch.id, 0)
     assert client.wait_for_batch(batch.id, WAIT_SECONDS).final
@@ -166,7 +173,7 @@ def test_an_unknown_batch_and_an_empty_selection(client: Client) -> None:
 
 
 def test_explicit_operations_rejected_and_aborted(client: Client) -> None:
-    held: Any = {"start": "2099-01-01T00:00:00Z"}
+    held: Any = {"waves": [{"size": 1, "approval": True}]}
     operations: Any = [
         {"target": "here", "name": "a", "action": "delete"},
         {"target": "here", "name": "b", "variants": {"x": "models:/iris/1", "y": "models:/iris/2"}},
@@ -179,12 +186,14 @@ def test_explicit_operations_rejected_and_aborted(client: Client) -> None:
             "variants": [{"name": "x", "model_uri": "models:/iris/1"}, {"name": "y", "model_uri": "models:/iris/2"}],
         },
     ]
+    until_it_awaits_approval(client, batch.id)
     client.abort_batch(batch.id)
-    with pytest.raises(BatchFailed, match="aborted: 2 not started"):
+    with pytest.raises(BatchFailed, match="aborted: 1 succeeded, 1 not started"):
         client.wait_for_batch(batch.id, WAIT_SECONDS)
     other = client.create_batch(selection=IRIS, change=NEW, strategy=held)
+    until_it_awaits_approval(client, other.id)
     client.reject_batch(other.id)
-    with pytest.raises(BatchFailed, match="stopped: 4 not started"):
+    with pytest.raises(BatchFailed, match="stopped: 1 succeeded, 2 not started"):
         client.wait_for_batch(other.id, WAIT_SECONDS)
 
 
@@ -240,7 +249,7 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
         ({"is": "a"}, None, True),
         (None, "50%", False),
     ]
-    next(each for each in client.batch_events(identity) if each.state == "awaiting_approval")
+    until_it_awaits_approval(client, identity)
     late = modelport_command("batch", "watch", identity, "--timeout", "0")
     assert late.exit_code == Exit.TIMED_OUT
     assert f"modelport batch abort {identity}" in late.stderr
@@ -248,7 +257,7 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
     assert modelport_command("batch", "set", identity, "--max-concurrent", "1").exit_code == Exit.OK
     resumed = modelport_command("batch", "resume", identity)
     assert resumed.exit_code == Exit.OK, resumed.output
-    next(each for each in client.batch_events(identity) if each.state == "awaiting_approval")
+    until_it_awaits_approval(client, identity)
     approved = modelport_command("batch", "approve", identity)
     assert approved.exit_code == Exit.OK, approved.output
     assert modelport_command("batch", "watch", identity).exit_code == Exit.OK
@@ -266,10 +275,16 @@ def test_the_command_line(world: World, client: Client, modelport_command: Invok
     assert "out of memory" in shown
     assert modelport_command("batch", "retry", newest).exit_code == Exit.OK
 
-    back = modelport_command("redeploy", "--action", "rollback", "--target", "here", "--name", "a", "--plan", "--json")
-    assert [item["action"] for item in documents(back)[0]["items"]] == ["rollback"]
-    held = modelport_command("redeploy", "-C", "size=2", "--target", "here", "--start", "2099-01-01T00:00", "--no-wait")
+    later = ("--start", "2099-01-01T00:00Z", "--end", "2099-01-01T03:00+01:00")
+    back = modelport_command(
+        "redeploy", "--action", "rollback", "--target", "here", "--name", "a", *later, "--plan", "--json"
+    )
+    [document] = documents(back)
+    assert [item["action"] for item in document["items"]] == ["rollback"]
+    assert (document["strategy"]["start"], document["strategy"]["end"]) == (4070908800.0, 4070916000.0)
+    held = modelport_command("redeploy", "-C", "size=2", "--target", "here", "--wave", "1:approve", "--no-wait")
     identity = held.stdout.split(":")[0]
+    until_it_awaits_approval(client, identity)
     aborted = modelport_command("batch", "abort", identity)
     assert aborted.exit_code == Exit.OK, aborted.output
     assert modelport_command("batch", "watch", identity).exit_code == Exit.FAILED
