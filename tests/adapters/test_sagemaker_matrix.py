@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import AdapterError, Fence, Handle, Permanent, Progress, Spec, Temporary, Toward
+from adapters.contract import AdapterError, Fence, Handle, Permanent, Progress, Seen, Spec, Temporary, Toward
 from tests.adapters.harness import look, through_json
 from tests.adapters.sagemaker_target import ACCESS_KEY, SECRET, Life, SageMakerHarness
 from tests.fakes.sagemaker import SageMaker
@@ -60,6 +60,10 @@ FAULTS = {
     "stale reads from the start": Fault("stale", "DescribeEndpoint", 2),
     "404 that flaps after the change": Fault("not_found", "DescribeEndpoint", 3, late=True),
     "404 that flaps from the start": Fault("not_found", "DescribeEndpoint", 2),
+    "stale listings after the change": Fault("stale", "ListEndpoints", 3, late=True),
+    "stale listings from the start": Fault("stale", "ListEndpoints", 2),
+    "missing from listings after the change": Fault("not_found", "ListEndpoints", 3, late=True),
+    "missing from listings from the start": Fault("not_found", "ListEndpoints", 2),
     "denied": Fault("denied", "{switch}", None),
 }
 
@@ -134,7 +138,7 @@ class Cell:
         for _ in range(PATIENCE):
             switched = self.target.fake.counts()["effects"].get(self.switch, 0)
             try:
-                progress = adapter.step(handle, look(self.target, adapter, handle), toward, Fence(1))
+                progress = adapter.step(handle, self._look(handle), toward, Fence(1))
             except Temporary:
                 continue
             except Permanent as error:
@@ -149,6 +153,16 @@ class Cell:
                 waiting = False
         self._handle = handle
         return None
+
+    def _look(self, handle: Handle) -> Seen:
+        """Alone, or in the company that makes it a listing."""
+        if self.fault.action != "ListEndpoints":
+            return look(self.target, self.life.adapter, handle)
+        others = {f"other-{number}": {**handle, "name": f"other-{number}"} for number in range(3)}
+        seen = self.life.adapter.look_many({"one": handle, **others})["one"]
+        if isinstance(seen, AdapterError):
+            raise seen
+        return seen
 
     def _judge(self, spec: Spec | None, end: str) -> str:
         """``end``, if that is true: what is there is what this revision is made of, once, and no more."""
