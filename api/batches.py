@@ -31,7 +31,7 @@ from api.submitting import PathName, Submission, description_of, once, rules_of
 from operations import queries, queue, targets
 from operations.admission import Asked
 from operations.batches import changes, planning, records, views
-from operations.batches.models import Batch, BatchState, ItemState
+from operations.batches.models import ENDED, Batch, BatchState, ItemState
 from operations.batches.records import Wanted
 from operations.database import database
 from operations.idempotency import Stored
@@ -302,21 +302,22 @@ def _read(batch_id: str) -> dict[str, Any]:
         return views.detail(session, records.get(session, batch_id))
 
 
-def _version(batch_id: str) -> int:
+def _standing(batch_id: str) -> tuple[int, bool]:
     with database().read() as session:
-        return records.get(session, batch_id).version
+        batch = records.get(session, batch_id)
+        return batch.version, batch.state in ENDED
 
 
 async def _stream(batch_id: str, after: int, closed: Callable[[], bool]) -> AsyncIterator[str]:
-    """Asks for one number a second, and for the batch only when that has changed."""
+    """Asks how it stands once a second, and for the batch only when that has changed."""
     while not closed():
-        version = await run_in_threadpool(_version, batch_id)
+        version, final = await run_in_threadpool(_standing, batch_id)
         if version != after:
             document = await run_in_threadpool(_read, batch_id)
-            after = document["version"]
+            after, final = document["version"], document["final"]
             yield f"id: {after}\nevent: batch\ndata: {json.dumps(document)}\n\n"
-            if document["final"]:
-                return
         else:
             yield ": still there\n\n"
+        if final:
+            return
         await asyncio.sleep(STREAM_SECONDS)

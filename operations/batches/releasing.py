@@ -66,7 +66,7 @@ def settle(session: Session, batch_id: str, worker: str) -> list[int]:
         return []
     if batch.state != BatchState.RUNNING or not _within_window(session, batch):
         return []
-    if not _pass_waves_on(session, batch, failed):
+    if not _pass_waves_on(session, batch, failed + counts.get(ItemState.CANCELLED, 0)):
         return []
     return _next(session, batch, room(batch.strategy, batch.total, active=active, failed=failed))
 
@@ -105,7 +105,7 @@ def give_back(session: Session, batch_id: str, worker: str) -> Batch | None:
     counts = records.counts(session, batch_id)
     at = instant(session)
     waits_until = _waits_until(batch)
-    if counts.get(ItemState.RELEASED):
+    if counts.get(ItemState.RELEASED) or batch.state == BatchState.STOPPING:
         batch.due_at = at + TURN_SECONDS
     elif batch.state in (BatchState.PAUSED, BatchState.AWAITING_APPROVAL):
         batch.due_at = None
@@ -147,7 +147,7 @@ def _within_window(session: Session, batch: Batch) -> bool:
     return begins is None or at >= begins
 
 
-def _pass_waves_on(session: Session, batch: Batch, failed: int) -> bool:
+def _pass_waves_on(session: Session, batch: Batch, undone: int) -> bool:
     """Whether items of the batch's wave may start. Waits out soak times, awaits approvals, and ends the batch."""
     while not any(records.counts(session, batch.id, batch.wave).get(state) for state in OPEN):
         at = instant(session)
@@ -155,7 +155,7 @@ def _pass_waves_on(session: Session, batch: Batch, failed: int) -> bool:
             select(BatchItem.wave).where(BatchItem.batch_id == batch.id).order_by(BatchItem.wave.desc()).limit(1)
         )
         if last is None or batch.wave >= last:
-            _finish(session, batch, BatchState.PARTLY_FAILED if failed else BatchState.SUCCEEDED)
+            _finish(session, batch, BatchState.PARTLY_FAILED if undone else BatchState.SUCCEEDED)
             return False
         if batch.wave_settled_at is None:
             batch.wave_settled_at = at

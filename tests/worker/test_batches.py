@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from operations import submit
+from operations import ledger, submit
 from operations.admission import Asked
-from operations.batches import records
+from operations.batches import records, releasing
 from operations.batches.models import ENDED, Batch, BatchItem, BatchState, ItemState
 from operations.batches.records import Wanted
 from operations.database import Database
@@ -224,6 +224,35 @@ def test_abort_cancels_what_is_queued_and_starts_nothing(
             records.end(session, identity, BatchState.ABORTED, "aborted", by="me")
     assert until_ended(db, clock, engine, identity).state == BatchState.ABORTED
     assert counts(db, identity) == {ItemState.CANCELLED: 2, ItemState.NOT_STARTED: 3}
+
+
+def test_a_batch_that_is_aborted_during_a_turn_before_its_window_ends_at_once(
+    db: Database, clock: VirtualTime, engine: Engine, world: World
+) -> None:
+    items = settled(db, clock, engine, world, 1)
+    identity = begin(db, items, start=clock.at + 1_000_000)
+    with db.write() as session:
+        taken = releasing.take(session, "other", 60.0)
+        assert taken is not None
+    with db.write() as session:
+        records.end(session, identity, BatchState.ABORTED, "aborted", by="me")
+    with db.write() as session:
+        releasing.give_back(session, identity, "other")
+    assert until_ended(db, clock, engine, identity, turns=3).state == BatchState.ABORTED
+
+
+def test_a_batch_whose_items_were_cancelled_one_by_one_did_not_succeed(
+    db: Database, clock: VirtualTime, engine: Engine, world: World
+) -> None:
+    items = settled(db, clock, engine, world, 2)
+    identity = begin(db, items, max_failures=2)
+    clock.passes(1)
+    engine._releaser.run()
+    with db.write() as session:
+        ids = session.scalars(select(Operation.id).where(Operation.batch_id == identity)).all()
+        ledger.cancel(session, ids[0], "somebody")
+    assert until_ended(db, clock, engine, identity).state == BatchState.PARTLY_FAILED
+    assert counts(db, identity) == {ItemState.SUCCEEDED: 1, ItemState.CANCELLED: 1}
 
 
 def test_roll_back_changed_returns_each_to_its_own_previous_revision(
