@@ -70,6 +70,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ):
         path = os.pathsep.join([str(CHECKOUT), os.environ["PYTHONPATH"]])
         env = {"PYTHONPATH": path, "TMPDIR": short, "HOME": str(folder), "MODELPORT_LEASE_SECONDS": "45"}
+        env["MODELPORT_CHECK_SECONDS"] = "60"  # a busy machine imports MLflow and a plugin for longer than the default
         env |= {"PLANTED": TOKEN, "CRUSOE_KEY": TOKEN, "LAKEHOUSE": DATABRICKS_TOKEN}
         with Parts(folder, env=env) as parts, connect(parts.api_url) as client:
             try:
@@ -154,7 +155,12 @@ def documented(system: Running, target: str, replaced: dict[str, str], folder: P
             command = [word.replace(before, after) for word in command]
         ran = subprocess.run(
             [sys.executable, "-m", *command],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "MODELPORT_URL": system.parts.api_url},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(CHECKOUT),
+                "MODELPORT_URL": system.parts.api_url,
+                "MODELPORT_TIMEOUT_SECONDS": "90",
+            },
             cwd=folder,
             capture_output=True,
             text=True,
