@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.adapters.harness", "tests.adapters.conformance")
-
-from tests.adapters.conformance import Conformance  # noqa: E402  # after its asserts are rewritten
-from tests.adapters.sagemaker_target import ACCESS_KEY, SECRET, SageMakerHarness  # noqa: E402
-from tests.fakes.sagemaker import SageMaker  # noqa: E402
+from tests.adapters.conformance import Conformance
+from tests.adapters.sagemaker_target import ACCESS_KEY, SECRET, SageMakerHarness
+from tests.fakes.sagemaker import SageMaker
 
 
 @pytest.fixture(scope="module")
