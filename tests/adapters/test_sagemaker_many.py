@@ -32,9 +32,9 @@ def test_many_are_redeployed_with_few_calls_and_none_is_leaked(tmp_path: Path) -
     assert told["landed"] == count
     assert told["leaked"] == 0
     assert told["writes"] == {"CreateModel": count, "CreateEndpointConfig": count, "UpdateEndpoint": count}
-    # whatever the looks' rhythm: one description before, one after, and one more where a worker took it over
-    assert told["reads"]["DescribeEndpoint"] <= 4 * count
-    assert told["reads"]["ListEndpoints"] <= 2 * count
+    # whatever the looks' rhythm: a description before each write, where workers hand it to each other, and one after
+    assert told["reads"]["DescribeEndpoint"] <= 6 * count
+    assert told["reads"].get("ListEndpoints", 0) <= 2 * count
     assert set(told["reads"]) <= {"DescribeEndpoint", "ListEndpoints", "ListModels", "ListEndpointConfigs"}
 
 
