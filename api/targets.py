@@ -62,8 +62,9 @@ def get(name: PathName) -> dict[str, Any]:
 def help_(name: PathName) -> str:
     """Every config key and setting of the target's kind, from the models that validate them."""
     with database().read() as session:
-        help_text = description_of(targets.get(session, name)).help()
-    return help_text + "\n"
+        description = description_of(targets.get(session, name))
+    # a plugin's own words are asked for in a process, which no session waits for
+    return description.help() + "\n"
 
 
 @router.put(

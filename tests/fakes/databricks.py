@@ -6,53 +6,20 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from tests.fakes.databricks_server import FakeDatabricks
+from tests.fakes.process import Served, main
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "dapi-fake"
 
 
-class Databricks:
+class Databricks(Served):
     """A fake workspace in a process of its own, which ends with this one at the latest."""
 
-    def __init__(self, **conduct: Any) -> None:
-        self._conduct = conduct
-
-    def __enter__(self) -> Databricks:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.databricks", "--attached", "--conduct", json.dumps(self._conduct)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.communicate()
-            raise RuntimeError(f"the fake workspace ended with {self._process.returncode} before it served")
-        self.url: str = json.loads(line)["url"]
-        self._client = httpx.Client(base_url=self.url, trust_env=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-        self._process.terminate()
-        self._process.communicate(timeout=30)
+    module = "tests.fakes.databricks"
 
     def request(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """A call as another user of the workspace makes it; it is counted like all others."""
@@ -99,47 +66,5 @@ class Databricks:
         return self._client.request(method, path, json=body).raise_for_status().json()
 
 
-def serve(conduct: dict[str, Any], port: int, *, attached: bool, announce: Callable[[str], None]) -> None:
-    """Serve until a signal; ``attached``: also until standard input ends, which it does with the parent."""
-    # named as TCP, asyncio switches off the delay of small packets, which costs 40 ms an answer
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(2048)
-        config = uvicorn.Config(
-            FakeDatabricks(**conduct),
-            http="h11",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = uvicorn.Server(config)
-        if attached:
-            threading.Thread(target=_end_with_parent, daemon=True).start()
-        announce(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        server.run(sockets=[listener])
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--attached", action="store_true", help="end when standard input does")
-    parser.add_argument("--conduct", type=json.loads, default={}, help="JSON of all that can be set")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long a create or an update takes")
-    given = parser.parse_args()
-    serve(
-        {"seconds": given.seconds, **given.conduct},
-        given.port,
-        attached=given.attached,
-        announce=lambda url: print(json.dumps({"url": url}), flush=True),
-    )
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, FakeDatabricks, {"seconds": 20.0})
