@@ -1,4 +1,8 @@
-"""A target's limit of writes, shared by all workers: a token bucket in the target's row."""
+"""A target's limit of writes, shared by all workers: a token bucket in the target's row.
+
+A worker may take tokens of the next moments too, each for the instant at which it comes, so that a limit of ten a
+second is used up though a worker does not ask ten times a second.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,37 @@ from operations.clock import instant
 from operations.models import Operation, Target
 from operations.states import Lane
 
-BURST = 0.1  # of the limit at once; the rest of it comes evenly
+BURST = 0.05  # of the limit at once; the rest of it comes evenly
 KEPT_FROM_BULK = 0.2  # of the bucket
 SLACK = 0.25  # of the window, and at most so many seconds: how much later than its grant a call may arrive
 SLACK_SECONDS = 2.0
+ASKS_AGAIN_SECONDS = 15.0  # who waits for a limit asks at least so often: others may have ended without using it
 
 
 @dataclass(frozen=True)
 class Taken:
     """What was granted, and how long the others wait: none of it is reserved for them.
 
-    ``first_in`` seconds until the next token, then one every ``spacing`` seconds; ``ahead`` wait for one already, and
-    nobody waits longer than ``longest`` before asking again.
+    ``at_once`` tokens are there (below zero: that many are taken in advance), then one comes every ``spacing`` seconds.
+    ``ahead`` others wait for one already, and nobody waits longer than ``longest`` before asking again.
     """
 
     granted: int
-    first_in: float
+    at_once: float
     spacing: float
     ahead: int
     longest: float
 
-    def wait(self, place: int) -> float:
-        """Seconds after which the one at this place of those not granted may ask again."""
-        return min(self.first_in + (self.ahead + place) * self.spacing, self.longest)
+    def start(self, place: int) -> float:
+        """Seconds after which the one at this place of those granted may write."""
+        return max(0.0, place + 1 - self.at_once) * self.spacing
+
+    def wait(self, place: int, *, begun: bool = False) -> float:
+        """Seconds after which the one at this place of those not granted may ask again.
+
+        What is ``begun`` comes before all that wait to begin.
+        """
+        return min(self.start(self.granted + place + (0 if begun else self.ahead)), self.longest)
 
 
 def take(
@@ -44,13 +56,15 @@ def take(
     lane: Lane,
     writes: int,
     per_seconds: float,
+    within_seconds: float = 0.0,
     ask_only: bool = False,
 ) -> Taken:
-    """Take up to ``wanted`` tokens; bulk work leaves a fifth of the bucket to those who ask for one thing.
+    """Take up to ``wanted`` tokens that are there or come ``within_seconds``, each for its instant (``Taken.start``).
 
-    With ``ask_only`` nothing is taken: the answer tells what would be granted.
+    Bulk work leaves a fifth of the bucket to those who ask for one thing. With ``ask_only`` nothing is taken: the
+    answer tells what would be granted.
 
-    The bucket holds a tenth of ``writes`` and refills with the other nine tenths evenly over ``per_seconds`` and a
+    The bucket holds a twentieth of ``writes`` and refills with the rest evenly over ``per_seconds`` and a
     slack, so that no window of that length sees more than ``writes`` arrive, whatever came before it.
     """
     at = instant(session)
@@ -60,12 +74,12 @@ def take(
     capacity, rate = bucket(writes, per_seconds)
     tokens = min(capacity, target.tokens + (at - target.tokens_at) * rate)
     kept = capacity * KEPT_FROM_BULK if lane == Lane.BULK and capacity >= 2 else 0.0
-    granted = max(0, min(wanted, int(tokens - kept)))
+    at_once = tokens - kept
+    granted = max(0, min(wanted, int(at_once + within_seconds * rate)))
     left = tokens if ask_only else tokens - granted
     session.execute(update(Target).where(Target.id == target_id).values(tokens=left, tokens_at=at))
     ahead = _waiting(session, target_id, lane, at) if granted < wanted else 0
-    first_in = max(0.0, 1.0 + kept - (tokens - granted)) / rate
-    return Taken(granted, first_in, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate))
+    return Taken(granted, at_once, 1.0 / rate, ahead, max(per_seconds, 1.0 / rate, ASKS_AGAIN_SECONDS))
 
 
 def bucket(writes: int, per_seconds: float) -> tuple[float, float]:

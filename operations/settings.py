@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         60.0, gt=0, description="how long a worker may be silent before another takes its operation over"
     )
-    claim_size: int = Field(64, gt=0, description="operations claimed by one worker task to write at once")
+    claim_size: int = Field(128, gt=0, description="operations claimed by one worker task to write at once")
     look_size: int = Field(1000, gt=0, description="operations claimed by one worker task to look at once")
     threads: int = Field(32, gt=0, description="calls at once in one worker process; most of their time is waiting")
     advance_budget_seconds: float = Field(

@@ -20,13 +20,21 @@ class Server:
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
-    def new_database(self) -> str:
-        """The SQLAlchemy URL of a new, empty database."""
+    def new_database(self, template: str | None = None) -> str:
+        """The SQLAlchemy URL of a new database: empty, or as the one of this URL is, to which nobody is connected."""
         name = f"t_{uuid.uuid4().hex}"
+        origin = f'"{make_url(template).database}"' if template else "template1"
         with psycopg.connect(self.uri, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {origin}')
         info = psycopg.conninfo.conninfo_to_dict(self.uri)
         return f"postgresql+psycopg://{info['user']}@/{name}?host={info['host']}&port={info.get('port', 5432)}"
+
+    def forget_on_power_failure(self) -> None:
+        """Wait for no disk: for tests, of which none cuts the power."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
 
     def drop(self, url: str) -> None:
         """Drop a database, and end whoever is connected to it."""

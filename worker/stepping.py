@@ -29,13 +29,19 @@ from worker.recorder import Recorder, note_failure
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 5.0  # after a failure of our own, such as a database that went away
+BEGINS_WITHIN_SECONDS = 1.0  # so far ahead may the token be with which an operation begins
+WAITS_SECONDS = 3.0  # and so far ahead that of a next step; it is waited for here, with no thread
+LISTENS_SECONDS = 0.2  # while waiting for nothing but an instant: how soon a stop is heard
 
 Sight = Seen | AdapterError
 
 
 @dataclass
 class Run:
-    """One share under way. ``held`` tells since when each lease is good for a call, by this process's clock."""
+    """One share under way, by this process's clock.
+
+    ``held`` tells since when each lease is good for a call, ``starts`` not before when the limit allows it.
+    """
 
     claim: Claim
     opened: Opened
@@ -44,6 +50,7 @@ class Run:
     width: int
     ready: deque[tuple[Operation, Sight]]
     held: dict[str, float] = field(default_factory=dict)
+    starts: dict[str, float] = field(default_factory=dict)
     steps: dict[Future[Progress | Exception], Operation] = field(default_factory=dict)
     looks: dict[Future[Mapping[str, Sight]], list[Operation]] = field(default_factory=dict)
 
@@ -64,7 +71,7 @@ class Stepping:
     ) -> None:
         """Take each as far as it goes without waiting, until the monotonic instant ``until``; the rest is handed back.
 
-        Blocks for as long as the calls take, and sleeps for nothing else.
+        Blocks for as long as the calls take, and sleeps for nothing but a token that comes in a moment.
         """
         width = opened.width(len(share))
         with ThreadPoolExecutor(width, thread_name_prefix="call") as pool:
@@ -86,6 +93,7 @@ class Stepping:
                 lane=ledger.write_lane(share[0]),
                 writes=limit.writes,
                 per_seconds=limit.per_seconds,
+                within_seconds=BEGINS_WITHIN_SECONDS,
                 ask_only=True,
             )
         first = max(1, allowed.granted)
@@ -100,16 +108,26 @@ class Stepping:
         if run.ready and self._over(run):
             self._recorder.hand_back(run.claim, [operation for operation, _ in run.ready])
             run.ready.clear()
-        while run.ready and (room := run.width - len(run.steps)) > 0:
+        going = True
+        while going and run.ready and (room := run.width - len(run.steps)) > 0:
             self._permit(run, room)
-            while run.ready and len(run.steps) < run.width and _permitted(run, *run.ready[0]):
-                operation, sight = run.ready.popleft()
+            going = False  # what is left waits for its instant, or for room
+            while len(run.steps) < run.width and (following := _following(run)) is not None:
+                operation, sight = following
                 run.steps[run.pool.submit(_call, run.opened, operation, sight)] = operation
                 run.held.pop(operation.id, None)
+                run.starts.pop(operation.id, None)
+                going = True
 
     def _end_calls(self, run: Run) -> None:
         under_way: list[Future[Any]] = [*run.steps, *run.looks]
-        ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        pause = None
+        if len(run.steps) < run.width and (soon := [run.starts[o.id] for o, _ in run.ready if o.id in run.starts]):
+            pause = max(0.0, min(soon) - time.monotonic())
+        if not under_way:
+            time.sleep(min(pause or 0.0, LISTENS_SECONDS))
+            return
+        ended, _ = wait(under_way, timeout=pause, return_when=FIRST_COMPLETED)
         stepped = {operation.id: (operation, f.result()) for f, operation in list(run.steps.items()) if f in ended}
         for future in ended & run.steps.keys():
             del run.steps[future]
@@ -145,7 +163,7 @@ class Stepping:
                 if sight is None:
                     unseen.append(row)
                 else:
-                    run.ready.append((row, sight))
+                    run.ready.appendleft((row, sight))  # what has begun ends before others begin
         if unseen:
             handles = {row.id: row.handle or {} for row in unseen}
             run.looks[run.pool.submit(run.opened.adapter.look_many, handles)] = unseen
@@ -158,7 +176,7 @@ class Stepping:
             note_failure(error, operations[0])
             self._recorder.record_all(run.claim, operations, lambda s, o: self._outcomes.unreachable(s, o, error))
             return
-        run.ready.extend((operation, sights[operation.id]) for operation in operations)
+        run.ready.extendleft((operation, sights[operation.id]) for operation in operations)
 
     def _permit(self, run: Run, room: int) -> None:
         """Leave in front of ``ready`` what may call now: its lease renewed, its write counted and within the limit.
@@ -186,11 +204,15 @@ class Stepping:
                     lane=ledger.write_lane(writing[0]),
                     writes=limit.writes,
                     per_seconds=limit.per_seconds,
+                    within_seconds=WAITS_SECONDS,
                 )
             granted = writing[: taken.granted] if taken else writing
             held = ledger.hold_many(session, [o.id for o in granted], token, lease_seconds=lease, writes=True)
             held |= ledger.hold_many(session, [o.id for o in waiting], token, lease_seconds=lease, writes=False)
         run.held.update(dict.fromkeys(held, held_at))
+        run.starts.update(dict.fromkeys(held, held_at))
+        if taken:
+            run.starts |= {o.id: held_at + taken.start(place) for place, o in enumerate(granted) if o.id in held}
         gone = {o.id for o, _ in stale} - held
         run.ready = deque((o, sight) for o, sight in run.ready if o.id not in gone)
         postponed = writing[len(granted) :]
@@ -202,7 +224,7 @@ class Stepping:
     def _postpone(self, claim: Claim, opened: Opened, operations: list[Operation], taken: limits.Taken) -> None:
         limit = opened.limits
         reason = f"{opened.place.name} allows {limit.writes} writes in {limit.per_seconds:g} s"
-        waits = {operation.id: taken.wait(place) for place, operation in enumerate(operations)}
+        waits = {o.id: taken.wait(place, begun=o.writes > 0) for place, o in enumerate(operations)}
         self._recorder.record_all(
             claim, operations, lambda s, o: self._outcomes.postponed(s, o, wait=waits[o.id], reason=reason)
         )
@@ -218,9 +240,14 @@ def fence(operation: Operation) -> Fence:
     return Fence(operation.fence, operation.deployment.fence_floor)
 
 
-def _permitted(run: Run, operation: Operation, sight: Sight) -> bool:
-    """What needs no call needs no permission."""
-    return isinstance(sight, AdapterError) or operation.id in run.held
+def _following(run: Run) -> tuple[Operation, Sight] | None:
+    """The first that may call now, taken out of ``ready``; what needs no call needs no permission."""
+    at = time.monotonic()
+    for place, (operation, sight) in enumerate(run.ready):
+        if isinstance(sight, AdapterError) or (operation.id in run.held and run.starts[operation.id] <= at):
+            del run.ready[place]
+            return operation, sight
+    return None
 
 
 def _call(opened: Opened, operation: Operation, sight: Sight) -> Progress | Exception:

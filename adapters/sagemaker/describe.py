@@ -185,7 +185,7 @@ DESCRIPTION = Description(
     ),
     extra="sagemaker",
     # the vendor publishes no rate; what is throttled all the same waits and goes on
-    limits=Limits(writes=10, per_seconds=1.0, parallel=16),
+    limits=Limits(writes=300, per_seconds=30.0, parallel=16),
     deadline_seconds=3600.0,
     look_seconds=30.0,
 )

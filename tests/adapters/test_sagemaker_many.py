@@ -89,7 +89,7 @@ def deploy(api: httpx.Client, count: int, version: str, wait: float) -> None:
         )
         return sum(map(len, pages))
 
-    until(lambda: unfinished() == 0, seconds=wait)
+    until(lambda: unfinished() == 0, seconds=wait, pause=0.25)
     failed = api.get("/v1/operations", params={"state": "failed"}).json()["items"]
     assert failed == [], failed[0]
 

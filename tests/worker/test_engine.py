@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -340,6 +341,23 @@ def test_the_limit_of_a_target_postpones_and_says_until_when(db: Database, engin
     assert all(o.not_before and "2 writes in 1000 s" in (o.waits_for or "") for o in waiting)
     # waiting for the limit is not the target being slow
     assert all(o.deadline_at - o.started_at >= o.deadline_seconds + 900 for o in waiting)  # type: ignore[operator]
+
+
+def test_tokens_of_the_next_moments_are_waited_for_and_each_call_keeps_to_its_instant(
+    db: Database, engine: Engine, world: World
+) -> None:
+    at: list[float] = []
+    world.before = lambda call, _: at.append(time.monotonic()) if call == "put" else None
+    with db.write() as session:
+        rows.target(session, limits={"writes": 20, "per_seconds": 2.0})
+        for number in range(8):
+            rows.submit(session, Kind.CREATE, name=f"model-{number}")
+    engine.advance(Lane.WRITE)
+    with db.read() as session:
+        states = list(session.scalars(select(Operation.state)))
+    assert states == [State.WAITING] * 8
+    spacing = 2.5 / 19  # a token was there when all was asked for, seven came one by one
+    assert at[-1] - at[0] >= 6 * spacing
 
 
 @pytest.mark.parametrize("kind", [Kind.DELETE])
