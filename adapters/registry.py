@@ -22,9 +22,12 @@ from adapters.contract import JSON, Adapter, Answer, Place, Request
 from adapters.description import Description
 
 BUILT_IN = {
+    "azureml": "adapters.azureml",
     "databricks": "adapters.databricks",
     "http": "adapters.http",
     "https": "adapters.http",
+    "kserve": "adapters.kserve",
+    "kubernetes": "adapters.kubernetes",
     "local": "adapters.local",
     "sagemaker": "adapters.sagemaker",
 }

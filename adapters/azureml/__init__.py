@@ -1,0 +1,1 @@
+"""Azure Machine Learning: one online endpoint per deployment, one online deployment per variant."""
