@@ -1,0 +1,1 @@
+"""KServe: one InferenceService per deployment; a second variant is its canary."""

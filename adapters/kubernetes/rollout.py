@@ -1,0 +1,225 @@
+"""The next step of a change, decided from its handle and what was seen; nothing here calls the cluster.
+
+Forward: the new version's Deployment, once its pods are ready the Service's selector, and after a while for what the
+old pods are at, the end of all other Deployments of this one. Back: the same towards what was before, or the end of
+all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from adapters.contract import JSON, Conflict, Handle, Leftover, Progress, Toward
+
+ABSENT_LOOKS = 2
+LATE_LOOKS = 5
+Verb = Literal["deployment", "service", "delete_deployment", "delete_service"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The one write of a step: apply the goal's Deployment or Service, or delete the one that was seen."""
+
+    verb: Verb
+    goal: JSON | None = None
+    thing: JSON | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to write, if anything; without a write, ``progress`` is what the step came to."""
+
+    progress: Progress
+    effect: Effect | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between looks, and between the Service's switch and the end of the old pods."""
+
+    look_seconds: float
+    drain_seconds: float
+
+
+def decide(handle: Handle, facts: JSON, toward: Toward, pace: Pace) -> Decision:
+    """The next step; the same handle and facts give the same decision. Raises Conflict where a thing is not ours."""
+    if handle["toward"] != toward:
+        handle = {**handle, "toward": toward, "absent": 0, "late": 0, "drained": False}
+    case = _Case(handle, facts["service"], facts["deployments"], toward, pace)
+    foreign = case.foreign()
+    if foreign:
+        if toward == "back":
+            return case.end("done", "nothing of it is there")
+        raise Conflict(f"a {foreign} for {handle['name']} exists in the namespace and is not ours")
+    if handle["desired"] is None:
+        return case.delete()
+    return case.forward() if toward == "forward" else case.back()
+
+
+def accepted(handle: Handle, effect: Effect, shown: JSON | None) -> Handle:
+    """The handle once the API server took the write."""
+    handle = {**handle, "absent": 0, "late": 0}
+    if effect.thing is not None:
+        return {**handle, "removed": sorted({*handle["removed"], effect.thing["uid"]})}
+    if effect.verb == "deployment" and shown is not None:
+        metadata = shown["metadata"]
+        return {**handle, "sent": {"uid": metadata.get("uid"), "generation": metadata.get("generation") or 0}}
+    return {**handle, "drained": False}
+
+
+@dataclass(frozen=True)
+class _Case:
+    handle: Handle
+    service: JSON | None
+    deployments: list[JSON]
+    toward: Toward
+    pace: Pace
+
+    def foreign(self) -> str | None:
+        owner = [self.handle["installation"], self.handle["uid"]]
+        if self.service is not None and self.service["owner"] != owner:
+            return "Service"
+        return next(("Deployment" for each in self.deployments if each["owner"] != owner), None)
+
+    def forward(self) -> Decision:
+        return self._bring(self.handle["desired"])
+
+    def back(self) -> Decision:
+        goal, before = self.handle["desired"], self.handle["previous"]
+        differs = before is None or before["content"] != goal["content"]
+        if differs and not self.handle["undoing"] and self._serves(goal):
+            landed = self._serving(goal, "landed")
+            left = tuple(Leftover("Deployment", each["name"], "of the version before") for each in self._others(goal))
+            return replace(landed, progress=replace(landed.progress, leftovers=left))
+        undoing = replace(self, handle={**self.handle, "undoing": True})
+        return undoing._bring(before) if before is not None else undoing._remove("nothing of it is left")
+
+    def delete(self) -> Decision:
+        if self.toward == "back" and not self.handle["removed"] and self.service is not None:
+            goal = self.handle["previous"]
+            return Decision(Progress(self.handle, "done", message="not begun", route=_route(self.handle, goal)))
+        return self._remove("deleted", "done" if self.toward == "forward" else "landed")
+
+    def end(self, outcome: Literal["done", "failed", "landed"], message: str) -> Decision:
+        return Decision(Progress(self.handle, outcome, "switch", message=message))
+
+    def _bring(self, goal: JSON) -> Decision:
+        wanted = self._of(goal)
+        if self.service is not None and self.service["deleting"]:
+            return self._wait("waits until the Service before is gone", "prepare")
+        if wanted is not None and wanted["deleting"]:
+            return self._wait("waits until the Deployment before is gone", "prepare")
+        if wanted is None and self._sent(None) and self.handle["late"] < LATE_LOOKS:
+            return self._later("accepted; the API server does not show it yet")
+        if wanted is None or wanted["sum"] != goal["sums"]["deployment"]:
+            if wanted is not None and self._lags(wanted):
+                return self._later("accepted; the API server does not show it yet")
+            return self._write(Effect("deployment", goal), "prepare")
+        if self._lags(wanted):
+            return self._later("accepted; the API server does not show it yet")
+        if not wanted["complete"]:
+            if wanted["failure"]:
+                return self.end("failed", wanted["failure"])
+            return self._wait(wanted["words"], "prepare")
+        if self.service is None or self._differs(goal):
+            return self._write(Effect("service", goal), "switch")
+        return self._clean(goal)
+
+    def _clean(self, goal: JSON) -> Decision:
+        others = [each for each in self._others(goal) if not each["deleting"]]
+        if others and not self.handle["drained"]:
+            drained = {**self.handle, "drained": True}
+            told = "the pods before finish what they are at"
+            return Decision(Progress(drained, "again", "clean", again_in=self.pace.drain_seconds, message=told))
+        left = self.handle["left"]
+        removable = [each for each in others if each["name"] not in left]
+        if removable:
+            return self._write(Effect("delete_deployment", None, removable[0]), "clean")
+        if any(each["deleting"] for each in self._others(goal)):
+            return self._wait("the Deployment before is being deleted", "clean")
+        before = self.handle["previous" if self.toward == "forward" else "desired"]
+        unseen = before is not None and before["digest"] != goal["digest"] and not self.handle["removed"] and not left
+        if unseen and self.handle["absent"] + 1 < ABSENT_LOOKS:
+            once = {**self.handle, "absent": self.handle["absent"] + 1}
+            told = "looks once more whether anything of before is there"
+            return Decision(Progress(once, "again", "clean", again_in=self.pace.look_seconds, message=told))
+        if self.toward == "back":
+            return self.end("done", "what was before serves")
+        done = self._serving(goal, "done")
+        leftovers = tuple(Leftover("Deployment", name, why) for name, why in left.items())
+        return replace(done, progress=replace(done.progress, leftovers=leftovers))
+
+    def _remove(self, message: str, outcome: Literal["done", "landed"] = "done") -> Decision:
+        phase: Literal["clean"] = "clean"
+        if self.service is not None and not self.service["deleting"]:
+            return self._write(Effect("delete_service", None, self.service), phase)
+        standing = [each for each in self.deployments if not each["deleting"]]
+        if standing:
+            return self._write(Effect("delete_deployment", None, standing[0]), phase)
+        if self.deployments or self.service is not None:
+            return self._wait("is being deleted", phase)
+        known = self.handle["sent"] or self.handle["placed"]
+        if not self.handle["removed"] and self.handle["absent"] + 1 < (LATE_LOOKS if known else ABSENT_LOOKS):
+            once = {**self.handle, "absent": self.handle["absent"] + 1}
+            told = "it is not to be seen"
+            return Decision(Progress(once, "again", phase, again_in=self.pace.look_seconds, message=told))
+        return Decision(Progress(self.handle, outcome, phase, message=message))
+
+    def _serves(self, goal: JSON) -> bool:
+        wanted = self._of(goal)
+        if wanted is None or not wanted["complete"] or wanted["sum"] != goal["sums"]["deployment"]:
+            return False
+        return self.service is not None and not self._differs(goal) and not self.service["deleting"]
+
+    def _differs(self, goal: JSON) -> bool:
+        service = self.service or {}
+        return bool(service["selects"] != goal["digest"] or service["sum"] != goal["sums"]["service"])
+
+    def _of(self, goal: JSON) -> JSON | None:
+        return next((each for each in self.deployments if each["digest"] == goal["digest"]), None)
+
+    def _others(self, goal: JSON) -> list[JSON]:
+        return [each for each in self.deployments if each["digest"] != goal["digest"]]
+
+    def _sent(self, thing: JSON | None) -> bool:
+        sent = self.handle["sent"]
+        return sent is not None and (thing is None or thing["uid"] == sent["uid"])
+
+    def _lags(self, thing: JSON) -> bool:
+        """Whether what is seen is from before an accepted write."""
+        if not self._sent(thing) or self.handle["late"] >= LATE_LOOKS:
+            return False
+        return bool(thing["generation"] < self.handle["sent"]["generation"])
+
+    def _write(self, effect: Effect, phase: Literal["prepare", "switch", "clean"]) -> Decision:
+        return Decision(Progress(self.handle, "again", phase), effect)
+
+    def _wait(self, message: str, phase: Literal["prepare", "switch", "clean"]) -> Decision:
+        return Decision(Progress(self.handle, "again", phase, again_in=self.pace.look_seconds, message=message))
+
+    def _later(self, message: str) -> Decision:
+        late = {**self.handle, "late": self.handle["late"] + 1}
+        return Decision(Progress(late, "again", "prepare", again_in=self.pace.look_seconds, message=message))
+
+    def _serving(self, goal: JSON, outcome: Literal["done", "landed"]) -> Decision:
+        message = f"serving {goal['variant']}"
+        route = _route(self.handle, goal)
+        return Decision(Progress(self.handle, outcome, "clean", message=message, route=route))
+
+
+def _route(handle: Handle, goal: JSON | None) -> JSON | None:
+    return {"name": handle["name"], "variants": [goal["variant"]]} if goal else None
+
+
+def thing_of(document: JSON, **more: Any) -> JSON:
+    """What both kinds tell: whose it is and which version of it was seen."""
+    metadata = document["metadata"]
+    return {
+        "name": metadata["name"],
+        "uid": metadata.get("uid"),
+        "version": metadata.get("resourceVersion"),
+        "generation": metadata.get("generation") or 0,
+        "deleting": metadata.get("deletionTimestamp") is not None,
+        **more,
+    }
