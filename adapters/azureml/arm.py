@@ -132,7 +132,8 @@ class Workspace:
             return unknown
         try:
             document, response = self._call("GET", address[len(self._base) :])
-        except Missing:
+        except (Missing, Denied):
+            # it is forgotten, or told to whoever may read the whole subscription: the thing itself tells as well
             return unknown
         except Permanent as refused:
             # what is polled by Location answers with the operation's own failure
