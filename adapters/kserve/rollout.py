@@ -104,6 +104,9 @@ class _Case:
         if self.thing is None:
             if self.handle["sent"] and self.handle["late"] < LATE_LOOKS:
                 return self._later("accepted; the API server does not show it yet")
+            if (self.handle["previous"] or self.handle["placed"]) and not self._is_gone():
+                # an apply where there is one after all would take its canary away
+                return self._absent_again()
             return self._write(Effect("apply", goal, self._first(goal)))
         return self._bring(goal)
 
@@ -218,7 +221,9 @@ class _Case:
     def _is_stalled(self) -> bool:
         """Whether all runs, and only the routes do not give the share that is asked for."""
         there = self.there
-        if there["side"] is None or not (there["base_ready"] and there["side_ready"] and there["ready"]):
+        if there["mode"] != "Standard" or there["side"] is None:
+            return False
+        if not (there["base_ready"] and there["side_ready"] and there["ready"]):
             return False
         return bool(there["actual"] != (there["share"] or 0))
 

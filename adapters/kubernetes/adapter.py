@@ -68,8 +68,8 @@ class KubernetesAdapter:
             "previous": self._previous(change),
             "content": desired["content"] if desired else None,
             "toward": "forward",
-            "sent": None,
-            "placed": bool(change.placed.get("desired")),
+            "sent": {},
+            "placed": _placed(change.placed),
             "removed": [],
             "left": {},
             "drained": False,
@@ -230,3 +230,12 @@ class KubernetesAdapter:
             route={"name": name, "variants": [serving["variant"]]} if serving else None,
             detail={"deployments": [each["name"] for each in facts["deployments"]], "owner": owner},
         )
+
+
+def _placed(placed: Handle) -> JSON:
+    """What the last operation wrote last and what it removed: what is seen from before that is stale."""
+    if not placed:
+        return {}
+    before = placed["placed"]
+    service = placed["sent"].get("service") or before.get("service") if placed["desired"] else None
+    return {"service": service, "removed": placed["removed"] or before.get("removed", [])}

@@ -46,7 +46,10 @@ def decide(handle: Handle, facts: JSON, toward: Toward, pace: Pace) -> Decision:
     """The next step; the same handle and facts give the same decision. Raises Conflict where a thing is not ours."""
     if handle["toward"] != toward:
         handle = {**handle, "toward": toward, "absent": 0, "late": 0, "drained": False}
-    case = _Case(handle, facts["service"], facts["deployments"], toward, pace)
+    gone = {*handle["removed"], *handle["placed"].get("removed", [])}
+    # a uid that was deleted never comes back: what shows it without its end is a read from before
+    deployments = [{**each, "deleting": each["deleting"] or each["uid"] in gone} for each in facts["deployments"]]
+    case = _Case(handle, facts["service"], deployments, toward, pace)
     foreign = case.foreign()
     if foreign:
         if toward == "back":
@@ -62,10 +65,11 @@ def accepted(handle: Handle, effect: Effect, shown: JSON | None) -> Handle:
     handle = {**handle, "absent": 0, "late": 0}
     if effect.thing is not None:
         return {**handle, "removed": sorted({*handle["removed"], effect.thing["uid"]})}
-    if effect.verb == "deployment" and shown is not None:
-        metadata = shown["metadata"]
-        return {**handle, "sent": {"uid": metadata.get("uid"), "generation": metadata.get("generation") or 0}}
-    return {**handle, "drained": False}
+    if shown is None:
+        return handle
+    seen = thing_of(shown)
+    sent = {**handle["sent"], effect.verb: {key: seen[key] for key in ("uid", "generation", "version")}}
+    return {**handle, "sent": sent, "drained": handle["drained"] and effect.verb == "deployment"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ class _Case:
             return self._wait("waits until the Service before is gone", "prepare")
         if wanted is not None and wanted["deleting"]:
             return self._wait("waits until the Deployment before is gone", "prepare")
-        if wanted is None and self._sent(None) and self.handle["late"] < LATE_LOOKS:
+        if self._lags_behind():
+            return self._later("accepted; the API server does not show it yet")
+        if wanted is None and "deployment" in self.handle["sent"] and self.handle["late"] < LATE_LOOKS:
             return self._later("accepted; the API server does not show it yet")
         if wanted is None or wanted["sum"] != goal["sums"]["deployment"]:
             if wanted is not None and self._lags(wanted):
@@ -159,7 +165,7 @@ class _Case:
             return self._write(Effect("delete_deployment", None, standing[0]), phase)
         if self.deployments or self.service is not None:
             return self._wait("is being deleted", phase)
-        known = self.handle["sent"] or self.handle["placed"]
+        known = self.handle["sent"] or self.handle["placed"].get("service")
         if not self.handle["removed"] and self.handle["absent"] + 1 < (LATE_LOOKS if known else ABSENT_LOOKS):
             once = {**self.handle, "absent": self.handle["absent"] + 1}
             told = "it is not to be seen"
@@ -182,15 +188,23 @@ class _Case:
     def _others(self, goal: JSON) -> list[JSON]:
         return [each for each in self.deployments if each["digest"] != goal["digest"]]
 
-    def _sent(self, thing: JSON | None) -> bool:
-        sent = self.handle["sent"]
-        return sent is not None and (thing is None or thing["uid"] == sent["uid"])
-
     def _lags(self, thing: JSON) -> bool:
-        """Whether what is seen is from before an accepted write."""
-        if not self._sent(thing) or self.handle["late"] >= LATE_LOOKS:
+        """Whether what is seen of a Deployment is from before an accepted write."""
+        sent = self.handle["sent"].get("deployment")
+        if sent is None or thing["uid"] != sent["uid"] or self.handle["late"] >= LATE_LOOKS:
             return False
-        return bool(thing["generation"] < self.handle["sent"]["generation"])
+        return bool(thing["generation"] < sent["generation"])
+
+    def _lags_behind(self) -> bool:
+        """Whether the Service that is seen is from before an accepted write, of this change or the last.
+
+        It has no generation. Versions are numbers that grow ("Comparable Resource Version", KEP-5504); where they are
+        none nothing is told by them.
+        """
+        if self.handle["late"] >= LATE_LOOKS or self.service is None:
+            return False
+        written = (self.handle["sent"].get("service"), self.handle["placed"].get("service"))
+        return any(_is_older(self.service, each) for each in written if each)
 
     def _write(self, effect: Effect, phase: Literal["prepare", "switch", "clean"]) -> Decision:
         return Decision(Progress(self.handle, "again", phase), effect)
@@ -206,6 +220,11 @@ class _Case:
         message = f"serving {goal['variant']}"
         route = _route(self.handle, goal)
         return Decision(Progress(self.handle, outcome, "clean", message=message, route=route))
+
+
+def _is_older(seen: JSON, written: JSON) -> bool:
+    versions = [str(each["version"]) for each in (seen, written)]
+    return seen["uid"] == written["uid"] and all(map(str.isdigit, versions)) and int(versions[0]) < int(versions[1])
 
 
 def _route(handle: Handle, goal: JSON | None) -> JSON | None:

@@ -69,6 +69,11 @@ class KServeHarness:
         label = f"serving.kserve.io/inferenceservice={name}"
         return found | self.cluster.objects("deployments", label).keys()
 
+    def models(self, name: str) -> dict[str, int]:
+        """By model its share, as the cluster's routes and pods really have it."""
+        serving: dict[str, int] = self.cluster.serving(name)
+        return serving
+
     def occupy(self, name: str) -> Any:
         self.cluster.plant("inferenceservices", name, theirs(), annotations=THEIR_MARKS)
         return self.occupant(name)

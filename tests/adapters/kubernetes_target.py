@@ -70,6 +70,11 @@ class KubernetesHarness:
         deployments = self.cluster.objects("deployments", f"modelport/name={name}")
         return {f"service {name}"} & {f"service {each}" for each in self.cluster.objects("services")} | set(deployments)
 
+    def models(self, name: str) -> dict[str, int]:
+        """The model behind the Service, as the cluster's pods really have it."""
+        serving: dict[str, int] = self.cluster.serving(name)
+        return serving
+
     def occupy(self, name: str) -> Any:
         marks = {"modelport/installation": "another", "modelport/uid": "x"}
         self.cluster.plant("services", name, THEIRS, annotations=marks)

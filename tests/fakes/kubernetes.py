@@ -91,6 +91,10 @@ class Kubernetes(Served):
         found = self._ask("POST", "/_fake/objects", {"plural": plural, "namespace": NAMESPACE, "selector": selector})
         return {each["metadata"]["name"]: each for each in found}
 
+    def serving(self, name: str) -> dict[str, int]:
+        """By model its share of the predictions of this deployment, as routes and pods have it now."""
+        return dict(self._ask("POST", "/_fake/serving", {"namespace": NAMESPACE, "name": name}))
+
     def plant(self, plural: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         """Put something of somebody else's there, at once."""
         document = {"apiVersion": GROUPS[plural], "metadata": {"name": name, **metadata}, "spec": spec}

@@ -24,16 +24,35 @@ def answer(path: str, conduct: Conduct) -> Response:
     if path == "/apis":
         listed = [_group(version) for version in groups]
         return JSONResponse({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed})
-    if path == "/openapi/v2":
-        return JSONResponse({"swagger": "2.0", "info": {"title": "fake", "version": "1"}, "paths": {}})
+    if path == "/openapi/v3":
+        described = {_prefix(version).lstrip("/"): version for version in ["v1", *groups]}
+        return JSONResponse({"paths": {key: {"serverRelativeURL": f"/openapi/v3/{key}"} for key in described}})
     for version in ["v1", *groups]:
-        prefix = "/api/v1" if version == "v1" else f"/apis/{version}"
-        if path == prefix:
+        if path == f"/openapi/v3{_prefix(version)}":
+            return JSONResponse(_openapi(version, [plural for plural, group in known.items() if group == version]))
+    for version in ["v1", *groups]:
+        if path == _prefix(version):
             named = [_resource(plural) for plural, group in known.items() if group == version]
             return JSONResponse(
                 {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": named}
             )
     return PlainTextResponse("404 page not found\n", 404)
+
+
+def _prefix(version: str) -> str:
+    return "/api/v1" if version == "v1" else f"/apis/{version}"
+
+
+def _openapi(version: str, plurals: list[str]) -> Document:
+    """As much as tells kubectl that fields are validated here and not there."""
+    group, _, number = version.rpartition("/")
+    paths = {}
+    for plural in plurals:
+        kind = {"group": group, "version": number, "kind": KINDS[plural]}
+        parameters = [{"name": name, "in": "query"} for name in ("dryRun", "fieldManager", "fieldValidation", "force")]
+        patch = {"parameters": parameters, "responses": {}, "x-kubernetes-group-version-kind": kind}
+        paths[f"{_prefix(version)}/namespaces/{{namespace}}/{plural}/{{name}}"] = {"patch": patch}
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.32.4"}, "paths": paths}
 
 
 def _group(version: str) -> Document:

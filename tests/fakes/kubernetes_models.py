@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tests.fakes.kubernetes_conduct import Conduct, Faults, Recorder
 from tests.fakes.kubernetes_controllers import Controllers, child_name, mode_of
-from tests.fakes.kubernetes_objects import Objects, matches
+from tests.fakes.kubernetes_objects import Document, Objects, matches
 
 
 class Models:
@@ -67,20 +67,37 @@ class Models:
     def _behind_gateway(self, label: str) -> str | None:
         for there in self.objects.every("inferenceservices"):
             name, namespace = there["metadata"]["name"], there["metadata"]["namespace"]
-            if mode_of(there) == "Knative":
-                parts = (there.get("status", {}).get("components") or {}).get("predictor") or {}
-                targets = parts.get("traffic") or []
-                tagged = [t for t in targets if label == f"{t.get('tag')}-{name}-predictor-{namespace}"]
-                if label == f"{name}-{namespace}" and targets:
-                    tagged = random.choices(targets, [target["percent"] for target in targets])
-                if tagged:
-                    return self.controllers.serving.get((namespace, tagged[0]["revisionName"]))
-            elif label == f"{name}-{namespace}":
-                route = self.objects.find("httproutes", namespace, name)
-                refs = route["spec"]["rules"][0]["backendRefs"] if route else [{"name": child_name(name, None)}]
-                chosen = random.choices(refs, [ref.get("weight", 1) for ref in refs])[0]
-                return self.controllers.serving.get((namespace, chosen["name"]))
+            if label == f"{name}-{namespace}":
+                shares = self.shares(namespace, name)
+                return random.choices(list(shares), list(shares.values()))[0] if shares else None
+            for target in _targets(there):
+                if label == f"{target.get('tag')}-{name}-predictor-{namespace}":
+                    return self.controllers.serving.get((namespace, target["revisionName"]))
         return None
+
+    def shares(self, namespace: str, name: str) -> dict[str, int]:
+        """By model its share of what is sent to this name."""
+        there = self.objects.find("inferenceservices", namespace, name)
+        found: dict[str, int] = {}
+        if there is None:
+            model = self._behind_service(namespace, name)
+            return {model: 100} if model else {}
+        if mode_of(there) == "Knative":
+            weights = [(target["revisionName"], target["percent"]) for target in _targets(there)]
+        else:
+            route = self.objects.find("httproutes", namespace, name)
+            refs = route["spec"]["rules"][0]["backendRefs"] if route else [{"name": child_name(name, None)}]
+            weights = [(ref["name"], ref.get("weight", 100)) for ref in refs]
+        for child, weight in weights:
+            model = self.controllers.serving.get((namespace, child))
+            if model is not None:
+                found[model] = found.get(model, 0) + weight
+        return found
+
+
+def _targets(there: Document) -> list[Document]:
+    parts = (there.get("status", {}).get("components") or {}).get("predictor") or {}
+    return list(parts.get("traffic") or [])
 
 
 async def broken(request: Request) -> Response:

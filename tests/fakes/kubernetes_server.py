@@ -26,15 +26,15 @@ from tests.fakes.kubernetes_objects import (
     Objects,
     Refusal,
     check_preconditions,
-    matches,
 )
+from tests.fakes.kubernetes_reads import Reads
 
 DOMAIN = "example.com"
 PRIMARY = ("inferenceservices", "deployments")
 VERBS = {"PATCH": "APPLY", "PUT": "APPLY", "POST": "APPLY", "DELETE": "DELETE"}
 
 
-class FakeKubernetes(Models):
+class FakeKubernetes(Models, Reads):
     """An ASGI application around one cluster with KServe."""
 
     def __init__(self, tally: str | None = None, **conduct: Any) -> None:
@@ -134,9 +134,9 @@ class FakeKubernetes(Models):
         group = GROUPS[plural].rpartition("/")[0]
         self.recorder.rights.add((right.get(request.method, "delete"), group, f"{plural}/{sub}" if sub else plural))
         if sub == "log":
-            return self._log(namespace, name or "", request)
+            return self.log(namespace, name or "", request)
         if request.method == "GET":
-            return self._read(request, plural, namespace, name)
+            return self.read(request, plural, namespace, name)
         if request.method == "DELETE":
             return self._delete(plural, namespace, name or "", _parsed(body))
         return self._write(request, plural, namespace, name, _parsed(body), dry=dry)
@@ -211,76 +211,6 @@ class FakeKubernetes(Models):
             self.objects.remove(plural, namespace, name)
         return JSONResponse(there)
 
-    # reads
-
-    def _read(self, request: Request, plural: str, namespace: str, name: str | None) -> Response:
-        verb = "GET" if name else "LIST"
-        self.controllers.look(plural, namespace, name)
-        self.controllers.pass_time()
-        gone = self.faults.take("not_found", verb, plural, name)
-        if name is not None:
-            there = self.objects.find(plural, namespace, name)
-            key = (plural, namespace, name)
-            if key in self.before and self.faults.take("stale", verb, plural, name):
-                there = self.before[key].get(key)
-            if there is None or gone:
-                raise Refusal(404, "NotFound", f'{plural}.{GROUPS[plural].rpartition("/")[0]} "{name}" not found')
-            return JSONResponse(there)
-        selector = request.query_params.get("labelSelector", "")
-        if "watch" in request.query_params:
-            return PlainTextResponse("", media_type="application/json")
-        following = request.query_params.get("continue")
-        if following:
-            found = self.pages.pop(following, [])
-        elif plural == "pods":
-            found = [pod for pod in self._pods(namespace) if matches(pod, selector)]
-        else:
-            found = self._listed(plural, namespace, selector)
-        field = request.query_params.get("fieldSelector", "")
-        if field.startswith("metadata.name="):
-            found = [each for each in found if each["metadata"]["name"] == field.partition("=")[2]]
-        if gone:
-            found = []
-        limit = int(request.query_params.get("limit") or 0) or len(found)
-        metadata: Document = {"resourceVersion": str(self.objects.version)}
-        if len(found) > limit:
-            metadata["continue"] = f"token-{len(self.pages)}-{time.monotonic_ns()}"
-            self.pages[metadata["continue"]] = found[limit:]
-        kind = f"{KINDS[plural]}List"
-        document = {"kind": kind, "apiVersion": GROUPS[plural], "metadata": metadata, "items": found[:limit]}
-        return Response(json.dumps(document), media_type="application/json")
-
-    def _listed(self, plural: str, namespace: str, selector: str) -> list[Document]:
-        found = {each["metadata"]["name"]: each for each in self.objects.every(plural, namespace, selector)}
-        written = [key for key in self.before if key[:2] == (plural, namespace)]
-        if written and self.faults.take("stale", "LIST", plural, None):
-            for key in written:
-                old = self.before[key].get(key)
-                found.pop(key[2], None)
-                if old is not None and matches(old, selector):
-                    found[key[2]] = old
-        return [found[name] for name in sorted(found)]
-
-    def _pods(self, namespace: str) -> list[Document]:
-        pods = []
-        for plural in ("deployments", "revisions"):
-            for each in self.objects.every(plural, namespace):
-                source = each["spec"]["template"]["metadata"] if plural == "deployments" else each["metadata"]
-                metadata = {key: source.get(key) or {} for key in ("labels", "annotations")}
-                metadata |= {"name": f"{each['metadata']['name']}-pod", "creationTimestamp": "2026-01-02T03:04:05Z"}
-                pods.append({"metadata": {"namespace": namespace, **metadata}, "status": {"phase": "Running"}})
-        return pods
-
-    def _log(self, namespace: str, pod: str, request: Request) -> Response:
-        name = pod.removesuffix("-pod")
-        container = request.query_params.get("container")
-        if container not in ("kserve-container", "model"):
-            raise Refusal(400, "BadRequest", f"container {container} is not valid for pod {pod}")
-        told = [f"{name} line {number}" for number in range(1, self.conduct.log_lines + 1)]
-        told += filter(None, [self.controllers.logs.get((namespace, name))])
-        tail = int(request.query_params.get("tailLines", len(told)))
-        return PlainTextResponse("".join(f"{line}\n" for line in told[-tail:]))
-
     # control
 
     async def _control(self, request: Request, what: str) -> Response:
@@ -297,6 +227,9 @@ class FakeKubernetes(Models):
             self.controllers.pass_time()
             found = self.objects.every(body["plural"], body.get("namespace"), body.get("selector", ""))
             return JSONResponse(list(found))
+        if what == "serving":
+            self.controllers.pass_time()
+            return JSONResponse(self.shares(body["namespace"], body["name"]))
         if what == "plant":
             there = self.objects.updated(None, body["object"], "kubectl-client-side-apply", body["name"])
             if body["plural"] == "inferenceservices":

@@ -1,0 +1,51 @@
+"""The fault matrix of ``kserve`` and ``kubernetes``: every change with every fault ends right, with nothing left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.adapters import kserve_matrix as matrix
+from tests.adapters.kserve_target import TOKEN, VARIABLE
+from tests.fakes.kubernetes import Kubernetes
+
+# what each change writes when nothing goes wrong; a fault that is got over must not add to it
+PLAIN = {
+    "kserve": {
+        "create": {"apply": 1},
+        "delete": {"delete": 1},
+        **dict.fromkeys(("update", "rollback", "traffic"), {"apply": 1}),
+    },
+    # the Service alone bears the deployment's name
+    "plain": {"create": {"apply": 1}, "delete": {"delete": 1}, **dict.fromkeys(("update", "rollback"), {"apply": 1})},
+}
+# in the other mode what differs from it: everything but what the API server alone does
+KNATIVE = ("none", "dropped_after", "stale_after", "flaps_after", "fails", "rolls_back", "stuck", "dropped_then_fails")
+CASES = [
+    pytest.param(way, kind, fault, id=f"{way}-{kind}-{fault}")
+    for way in matrix.WAYS
+    for kind in matrix.kinds(way)
+    for fault in matrix.FAULTS
+    if way != "Knative" or fault in KNATIVE
+]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Kubernetes]:
+    with Kubernetes(seconds=1, looks=2) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(("way", "kind", "fault"), CASES)
+def test_it_ends_right(
+    running: Kubernetes, monkeypatch: pytest.MonkeyPatch, way: matrix.Way, kind: matrix.Kind, fault: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, TOKEN)
+
+    outcome = matrix.run(matrix.harness_of(running, way), way, kind, fault)
+
+    assert outcome.is_right, outcome
+    if outcome.ended == "landed":
+        assert outcome.effects == PLAIN["plain" if way == "plain" else "kserve"][kind]
+    assert TOKEN not in outcome.message
