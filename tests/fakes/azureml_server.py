@@ -225,7 +225,7 @@ class FakeAzureMl(Conducted):
         there = self.things.get(name).deployments.get(deployment)
         if there is None:
             raise Refusal(404, "ResourceNotFound", f"The Resource 'deployments/{deployment}' was not found.")
-        lines = there.log if body.get("containerType") == "InferenceServer" else "Downloading the model\n"
+        lines = "Downloading the model\n" if body.get("containerType") == "StorageInitializer" else there.log
         return JSONResponse({"content": "".join(lines.splitlines(keepends=True)[-int(body.get("tail") or 100) :])})
 
     def _model(self, name: str, version: str) -> Response:
