@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import sys
 
@@ -10,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.authentication import may_listen
 from operations import logs
 from operations.settings import settings
 
@@ -53,9 +55,22 @@ class Server(uvicorn.Server):
 def serve() -> int:
     """Serve; blocks until told to stop. The process's exit code."""
     logs.configure()
+    refused = may_listen(host_is_loopback=_is_loopback(settings().api_host))
+    if refused is not None:
+        log.error("not_listening", host=settings().api_host, reason=refused.detail)
+        return STARTUP_FAILED
     server = Server(create_app(), host=settings().api_host, port=settings().api_port)
     server.run()
     return 0 if server.started else STARTUP_FAILED
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether everything that this name or address means is this machine alone."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import structlog
 from anyio import CapacityLimiter
 from fastapi import FastAPI
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from api import batches, deployments, health, logs, operations, predict, problems, targets
+from api import batches, deployments, health, keys, logs, operations, predict, problems, rules, targets
+from api.authentication import Authentication, Door, Keyring
 from api.body import BodyLimit
 from api.requests import RequestIds
 from api.waiting import Watch
@@ -19,6 +22,8 @@ from operations import targets as target_records
 from operations.database import database
 from operations.problems import UnknownTarget
 from operations.settings import settings
+
+log = structlog.get_logger(__name__)
 
 
 def create_app() -> FastAPI:
@@ -33,11 +38,15 @@ def create_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for module in (deployments, logs, predict, operations, batches, targets, health, problems):
+    modules = (deployments, logs, predict, operations, batches, targets, keys, health, problems)
+    rules.check(module.router for module in modules)
+    for module in modules:
         app.include_router(module.router)
     problems.install(app)
     _complete_documentation(app)
+    app.state.door = Door(settings())
     app.add_middleware(BodyLimit)
+    app.add_middleware(Authentication, door=app.state.door)
     app.add_middleware(RequestIds)
     return app
 
@@ -47,7 +56,9 @@ def _complete_documentation(app: FastAPI) -> None:
 
     def complete() -> dict[str, Any]:
         document = generate()
-        document["components"]["schemas"]["Problem"] = problems.SCHEMA
+        if "Problem" not in document["components"]["schemas"]:
+            document["components"]["schemas"]["Problem"] = problems.SCHEMA
+            rules.describe(document)
         return document
 
     app.openapi = complete  # type: ignore[method-assign]  # FastAPI's own way to extend the document
@@ -58,9 +69,25 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.watch = Watch(database())
     app.state.predict_threads = CapacityLimiter(settings().predict_threads)
     await run_in_threadpool(_seed_targets)
+    noting = asyncio.create_task(_note_uses(app.state.door.keyring))
     yield
+    noting.cancel()
     await app.state.watch.closed_down()
+    await run_in_threadpool(_note_last_uses, app.state.door.keyring)
     database().close()
+
+
+async def _note_uses(keyring: Keyring) -> None:
+    while True:
+        await asyncio.sleep(settings().key_use_seconds)
+        await run_in_threadpool(_note_last_uses, keyring)
+
+
+def _note_last_uses(keyring: Keyring) -> None:
+    try:
+        keyring.note_uses()
+    except SQLAlchemyError as error:
+        log.warning("uses_not_noted", error=type(error).__name__)
 
 
 def _seed_targets() -> None:

@@ -27,8 +27,10 @@ from api.batch_schemas import (
 from api.body import StrictRoute
 from api.deployments import PageSize, PageToken
 from api.problems import responses
+from api.requests import Who
 from api.submitting import PathName, Submission, description_of, once, rules_of
-from operations import queries, queue, targets
+from operations import access, queries, queue, targets
+from operations.access import Permission, Principal
 from operations.admission import Asked
 from operations.batches import changes, planning, records, views
 from operations.batches.models import ENDED, Batch, BatchState, ItemState
@@ -37,7 +39,7 @@ from operations.database import database
 from operations.idempotency import Stored
 from operations.models import Deployment, Target
 from operations.problems import BatchState as WrongState
-from operations.problems import InvalidField
+from operations.problems import Forbidden, InvalidField
 from operations.settings import settings
 from operations.states import Lane
 
@@ -61,11 +63,11 @@ async def create(body: BatchBody, asking: Asking) -> Response:
     """Record a batch and let it begin."""
 
     def act(session: Session) -> Stored:
-        items, change = _items(session, body)
+        items, change = _items(session, body, asking.who)
         batch = _create(session, body, items, change, asking.asked(), planned=False)
         return Stored(202, {"Location": f"/v1/batches/{batch.id}"}, views.batch(session, batch))
 
-    return await _steered(asking, act)
+    return await _steered(asking, None, act)
 
 
 @router.post(
@@ -75,7 +77,7 @@ async def plan(body: BatchBody, asking: Asking) -> Response:
     """Say for every item what would happen, and how long it will take; POST .../start does exactly that."""
 
     def act(session: Session) -> Stored:
-        items, change = _items(session, body)
+        items, change = _items(session, body, asking.who)
         batch = _create(session, body, items, change, asking.asked(), planned=True)
         shown = planning.preview(session, items, change, rules_of)
         wanted = [
@@ -94,30 +96,31 @@ async def plan(body: BatchBody, asking: Asking) -> Response:
 
 
 @router.get("", response_model=BatchPage, responses=responses(400, 422))
-def list_(page_size: PageSize = None, page_token: PageToken = None) -> dict[str, Any]:
+def list_(who: Who, page_size: PageSize = None, page_token: PageToken = None) -> dict[str, Any]:
     """The batches, the newest first."""
     with database().read() as session:
-        page = queries.batches(session, page_size or settings().page_size, page_token)
+        page = queries.batches(session, page_size or settings().page_size, page_token, who)
         return {"items": [views.batch(session, row) for row in page.items], "next_page_token": page.next_page_token}
 
 
 @router.get("/{batch_id}", response_model=BatchDetail, responses=responses(404, 422))
-def get(batch_id: PathName) -> dict[str, Any]:
+def get(batch_id: PathName, who: Who) -> dict[str, Any]:
     """The batch: counters, by wave and by target, failures by reason, what it waits for."""
     with database().read() as session:
-        return views.detail(session, records.get(session, batch_id))
+        return views.detail(session, records.get(session, batch_id, who))
 
 
 @router.get("/{batch_id}/items", response_model=BatchItemPage, responses=responses(400, 404, 422))
 def items(
     batch_id: PathName,
+    who: Who,
     state: ItemState | None = None,
     page_size: PageSize = None,
     page_token: PageToken = None,
 ) -> dict[str, Any]:
     """The batch's items, in order."""
     with database().read() as session:
-        records.get(session, batch_id)
+        records.get(session, batch_id, who)
         page = queries.batch_items(session, batch_id, state, page_size or settings().page_size, page_token)
         names = {target.id: target.name for target in session.scalars(select(Target))}
         found = [views.item(row, names[row.target_id]) for row in page.items]
@@ -135,10 +138,11 @@ def items(
 async def events(
     batch_id: PathName,
     request: Request,
+    who: Who,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=256)] = None,
 ) -> Response:
     """A stream with the batch each time that it has moved, until it has ended; the id is its version."""
-    await run_in_threadpool(_read, batch_id)
+    await run_in_threadpool(_read, batch_id, who)
     after = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else -1
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = _stream(batch_id, after, lambda: request.app.state.watch.closed)
@@ -148,58 +152,66 @@ async def events(
 @router.post("/{batch_id}/start", response_model=None, responses=STEERED)
 async def start(batch_id: PathName, asking: Asking) -> Response:
     """Begin what was planned, if nothing of it has changed since."""
-    return await _steered(asking, lambda session: _shown(session, records.start(session, batch_id)))
+    return await _steered(asking, batch_id, lambda session: _shown(session, records.start(session, batch_id)))
 
 
 @router.post("/{batch_id}/pause", response_model=None, responses=STEERED)
 async def pause(batch_id: PathName, asking: Asking) -> Response:
     """Nothing new starts; what runs ends."""
-    return await _steered(asking, lambda session: _shown(session, records.pause(session, batch_id)))
+    return await _steered(asking, batch_id, lambda session: _shown(session, records.pause(session, batch_id)))
 
 
 @router.post("/{batch_id}/resume", response_model=None, responses=STEERED)
 async def resume(batch_id: PathName, asking: Asking) -> Response:
     """Go on after a pause."""
-    return await _steered(asking, lambda session: _shown(session, records.resume(session, batch_id)))
+    return await _steered(asking, batch_id, lambda session: _shown(session, records.resume(session, batch_id)))
 
 
 @router.post("/{batch_id}/approve", response_model=None, responses=STEERED)
 async def approve(batch_id: PathName, body: WaveNumberBody, asking: Asking) -> Response:
     """Let what comes behind this wave begin."""
-    return await _steered(asking, lambda session: _shown(session, records.approve(session, batch_id, body.wave)))
+    return await _steered(
+        asking, batch_id, lambda session: _shown(session, records.approve(session, batch_id, body.wave))
+    )
 
 
 @router.post("/{batch_id}/reject", response_model=None, responses=STEERED)
 async def reject(batch_id: PathName, asking: Asking) -> Response:
     """Refuse what awaits approval: the batch stops as if too many had failed."""
-    return await _steered(asking, lambda s: _shown(s, _ended(s, batch_id, BatchState.STOPPED, "rejected", asking)))
+    return await _steered(
+        asking, batch_id, lambda s: _shown(s, _ended(s, batch_id, BatchState.STOPPED, "rejected", asking))
+    )
 
 
 @router.post("/{batch_id}/abort", response_model=None, responses=STEERED)
 async def abort(batch_id: PathName, asking: Asking) -> Response:
     """Cancel what is queued, let what runs end, start nothing more."""
-    return await _steered(asking, lambda s: _shown(s, _ended(s, batch_id, BatchState.ABORTED, "aborted", asking)))
+    return await _steered(
+        asking, batch_id, lambda s: _shown(s, _ended(s, batch_id, BatchState.ABORTED, "aborted", asking))
+    )
 
 
 @router.post("/{batch_id}/retry", status_code=202, response_model=None, responses=MADE)
 async def retry(batch_id: PathName, asking: Asking) -> Response:
     """A new batch of what failed, was refused or was cancelled."""
-    return await _steered(asking, lambda s: _shown(s, records.again(s, batch_id, asking.asked()), status=202))
+    return await _steered(asking, batch_id, lambda s: _shown(s, records.again(s, batch_id, asking.asked()), status=202))
 
 
 @router.post("/{batch_id}/rollback", status_code=202, response_model=None, responses=MADE)
 async def rollback(batch_id: PathName, asking: Asking) -> Response:
     """A new batch that restores what served before on everything that this one changed."""
-    return await _steered(asking, lambda s: _shown(s, records.roll_back(s, batch_id, asking.asked()), status=202))
+    return await _steered(
+        asking, batch_id, lambda s: _shown(s, records.roll_back(s, batch_id, asking.asked()), status=202)
+    )
 
 
 @router.patch("/{batch_id}", response_model=None, responses=STEERED)
 async def adjust(batch_id: PathName, body: AdjustBody, asking: Asking) -> Response:
     """Change how many may be under way at once, or the window."""
-    return await _steered(asking, lambda s: _shown(s, records.adjust(s, batch_id, body.changes())))
+    return await _steered(asking, batch_id, lambda s: _shown(s, records.adjust(s, batch_id, body.changes())))
 
 
-def _items(session: Session, body: BatchBody) -> tuple[list[Wanted], dict[str, Any]]:
+def _items(session: Session, body: BatchBody, who: Principal) -> tuple[list[Wanted], dict[str, Any]]:
     """What the request names, checked as far as it can be before it is tried."""
     if (body.operations is None) == (body.selection is None or body.change is None):
         field = "operations" if body.operations is not None else "selection"
@@ -210,10 +222,12 @@ def _items(session: Session, body: BatchBody) -> tuple[list[Wanted], dict[str, A
         change = body.change.change()
         if selection.get("target"):
             targets.get(session, selection["target"])
-        found = planning.select_items(session, selection)
+        found = planning.select_items(session, selection, who)
         for target in session.scalars(select(Target).where(Target.id.in_({item.target_id for item in found}))):
             changes.check(rules_of(target), found[0].name, change, "change.")
         return found, change
+    for target_name in sorted({item.target for item in body.operations or ()}):
+        access.check_target(who, Permission.DEPLOY, target_name)
     rows = {row.name: row for row in session.scalars(select(Target))}
     known: dict[tuple[str, str], Any] = {}
     wanted = []
@@ -230,6 +244,10 @@ def _items(session: Session, body: BatchBody) -> tuple[list[Wanted], dict[str, A
         change = item.change()
         changes.check(rules[target.id], item.name, change, f"operations[{place}].")
         row = there.get((target.id, item.name))
+        if row is None:
+            access.check_labels(who, target.name, item.name, item.labels or {})
+        elif not who.may(Permission.DEPLOY, target.name, row[1]):
+            raise Forbidden(f"operations[{place}]: {who.name} may not deploy {target.name}/{item.name}")
         found.append(
             Wanted(
                 target.id,
@@ -283,7 +301,7 @@ def _limit(target: Target) -> planning.Limit:
 
 
 def _ended(session: Session, batch_id: str, ends_as: BatchState, reason: str, asking: Submission) -> Batch:
-    return records.end(session, batch_id, ends_as, f"{reason} by {asking.principal}", by=asking.principal)
+    return records.end(session, batch_id, ends_as, f"{reason} by {asking.who.name}", by=asking.who.name)
 
 
 def _shown(session: Session, batch: Batch, status: int = 200) -> Stored:
@@ -291,15 +309,20 @@ def _shown(session: Session, batch: Batch, status: int = 200) -> Stored:
     return Stored(status, {"Location": f"/v1/batches/{batch.id}"}, views.batch(session, batch))
 
 
-async def _steered(asking: Submission, act: Callable[[Session], Stored]) -> Response:
-    response = await once(asking, act)
+async def _steered(asking: Submission, batch_id: str | None, act: Callable[[Session], Stored]) -> Response:
+    def steer(session: Session) -> Stored:
+        if batch_id is not None:
+            records.steered_by(session, batch_id, asking.who)
+        return act(session)
+
+    response = await once(asking, steer)
     queue.hint(Lane.BULK)
     return response
 
 
-def _read(batch_id: str) -> dict[str, Any]:
+def _read(batch_id: str, who: Principal | None = None) -> dict[str, Any]:
     with database().read() as session:
-        return views.detail(session, records.get(session, batch_id))
+        return views.detail(session, records.get(session, batch_id, who))
 
 
 def _standing(batch_id: str) -> tuple[int, bool]:

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.problems import path_of
+from api.rules import RULES, Rule
+from operations.access import Permission, check_target
 from operations.problems import BodyTooLarge, FieldError, InvalidBody, UnknownField, UnsupportedMediaType
 from operations.settings import settings
 
@@ -23,6 +25,7 @@ LARGEST_INTEGER = 2**53
 DISCARDED_BYTES = 64 * 1024 * 1024
 
 Place = tuple[int | str, ...]
+CLOSED = Rule(Permission.ADMINISTER)
 
 
 class BodyLimit:
@@ -80,8 +83,10 @@ class StrictRoute(APIRoute):
         """The handler that FastAPI calls."""
         handler = super().get_route_handler()
         known = _query_parameters(self.dependant)
+        rule = RULES.get((min(self.methods or {""}), self.path), CLOSED)
 
         async def strict(request: Request) -> Response:
+            _check_permission(request, rule)
             _check_query(request, known)
             if self.body_field is not None:
                 body = await request.body()
@@ -93,6 +98,12 @@ class StrictRoute(APIRoute):
             return await handler(request)
 
         return strict
+
+
+def _check_permission(request: Request, rule: Rule) -> None:
+    if rule.permission is not None:
+        target = request.path_params[rule.target] if rule.target else None
+        check_target(request.state.principal, rule.permission, target)
 
 
 def read_json(body: bytes) -> Any:

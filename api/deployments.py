@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from api.body import StrictRoute
 from api.problems import responses
+from api.requests import Who
 from api.schemas import (
     LABEL_KEY,
     CreateBody,
@@ -23,7 +24,8 @@ from api.schemas import (
     TrafficBody,
 )
 from api.submitting import PathName, Submission, rules_of, take
-from operations import queries, specs, submit, targets, views
+from operations import access, queries, specs, submit, targets, views
+from operations.access import Permission
 from operations.database import database
 from operations.problems import InvalidField
 from operations.settings import settings
@@ -47,6 +49,7 @@ async def create(body: CreateBody, asking: Asking) -> Response:
     """Create a deployment."""
 
     def act(session: Any) -> submit.Accepted:
+        access.check_target(asking.who, Permission.DEPLOY, body.target)
         target = targets.get(session, body.target)
         rules = rules_of(target)
         spec = specs.build(rules, **body.spec())
@@ -130,6 +133,7 @@ async def reconcile(target: PathName, name: PathName, asking: Asking) -> Respons
 
 @router.get("", response_model=DeploymentPage, responses=responses(400, 422))
 def list_(
+    who: Who,
     target: Annotated[str | None, Query(max_length=253)] = None,
     label: Annotated[list[str] | None, Query(max_length=64, description="key=value; all must match")] = None,
     status: Annotated[str | None, Query(max_length=40)] = None,
@@ -143,6 +147,7 @@ def list_(
             target=target,
             labels=_labels(label or []),
             status=status,
+            who=who,
             page_size=page_size or settings().page_size,
             page_token=page_token,
         )
@@ -158,11 +163,12 @@ def get(
     target: PathName,
     name: PathName,
     response: Response,
+    who: Who,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match", max_length=1024)] = None,
 ) -> Any:
     """The deployment."""
     with database().read() as session:
-        row = queries.get_deployment(session, targets.get(session, target), name)
+        row = queries.get_deployment(session, targets.get(session, target), name, who)
         tag = submit.etag(row)
         if if_none_match is not None and tag in {part.strip().removeprefix("W/") for part in if_none_match.split(",")}:
             return Response(status_code=304, headers={"ETag": tag})
@@ -172,20 +178,22 @@ def get(
 
 @router.get("/{target}/{name}/revisions", response_model=RevisionPage, responses=responses(400, 404, 422))
 def revisions(
-    target: PathName, name: PathName, page_size: PageSize = None, page_token: PageToken = None
+    target: PathName, name: PathName, who: Who, page_size: PageSize = None, page_token: PageToken = None
 ) -> dict[str, Any]:
     """The deployment's revisions, the newest first."""
     with database().read() as session:
-        row = queries.get_deployment(session, targets.get(session, target), name)
+        row = queries.get_deployment(session, targets.get(session, target), name, who)
         page = queries.revisions(session, row, page_size or settings().page_size, page_token)
         return {"items": [views.revision(r) for r in page.items], "next_page_token": page.next_page_token}
 
 
 @router.get("/{target}/{name}/revisions/{number}", response_model=RevisionAnswer, responses=responses(404, 422))
-def revision(target: PathName, name: PathName, number: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> dict[str, Any]:
+def revision(
+    target: PathName, name: PathName, number: Annotated[int, Path(ge=1, le=2**31 - 1)], who: Who
+) -> dict[str, Any]:
     """One revision."""
     with database().read() as session:
-        row = queries.get_deployment(session, targets.get(session, target), name)
+        row = queries.get_deployment(session, targets.get(session, target), name, who)
         return views.revision(queries.revision(session, row, number))
 
 

@@ -11,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from api import asking
 from api.body import StrictRoute
 from api.problems import responses
+from api.requests import Who
 from api.submitting import PathName, PreferHeader, description_of
 from operations import queries, questions, targets
+from operations.access import Principal
 from operations.database import database
 from operations.models import QuestionKind
 from operations.problems import CheckUnanswered, InvalidField, LogsUnavailable, NotServing, NotSupportedByTarget
@@ -31,6 +33,7 @@ async def logs(
     target: PathName,
     name: PathName,
     request: Request,
+    who: Who,
     variant: Annotated[str | None, Query(max_length=253, description="of this variant only")] = None,
     lines: Annotated[int, Query(ge=1, le=LINES_MAX, description="the last so many of each variant")] = LINES,
     prefer: PreferHeader = None,
@@ -39,7 +42,7 @@ async def logs(
 
     Several variants have their names above their lines.
     """
-    question_id = await run_in_threadpool(_ask, target, name, variant, lines)
+    question_id = await run_in_threadpool(_ask, who, target, name, variant, lines)
     answer = await asking.answer(request, question_id, prefer)
     if answer is None:
         raise CheckUnanswered(f"no worker read the logs of {target}/{name} in time")
@@ -48,10 +51,10 @@ async def logs(
     return PlainTextResponse(answer.text, headers=HEADERS)
 
 
-def _ask(target: str, name: str, variant: str | None, lines: int) -> str:
+def _ask(who: Principal, target: str, name: str, variant: str | None, lines: int) -> str:
     with database().write() as session:
         row = targets.get(session, target)
-        deployment = queries.get_deployment(session, row, name)
+        deployment = queries.get_deployment(session, row, name, who)
         if not description_of(row).capabilities.has_logs:
             raise NotSupportedByTarget.one("target", "this kind of target has no logs", NotSupportedByTarget.remedy)
         servers = questions.servers_of(session, deployment)

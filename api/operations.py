@@ -13,10 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import responses
+from api.requests import Who
 from api.schemas import EventPage, OperationAnswer, OperationPage
 from api.submitting import PathName, PreferHeader, Submission, take
 from api.waiting import preferred_wait
 from operations import queries, submit, views
+from operations.access import Principal
 from operations.database import database
 from operations.problems import InvalidField
 from operations.settings import settings
@@ -29,6 +31,7 @@ Asking = Annotated[Submission, Depends()]
 
 @router.get("", response_model=OperationPage, responses=responses(400, 422))
 def list_(
+    who: Who,
     state: State | None = None,
     kind: Kind | None = None,
     target: Annotated[str | None, Query(max_length=253)] = None,
@@ -44,6 +47,7 @@ def list_(
             kind=kind,
             target=target,
             deployment=deployment,
+            who=who,
             page_size=page_size or settings().page_size,
             page_token=page_token,
         )
@@ -51,16 +55,16 @@ def list_(
 
 
 @router.get("/{operation_id}", response_model=OperationAnswer, responses=responses(404, 422))
-async def get(operation_id: PathName, request: Request, prefer: PreferHeader = None) -> JSONResponse:
+async def get(operation_id: PathName, request: Request, who: Who, prefer: PreferHeader = None) -> JSONResponse:
     """The operation; with ``Prefer: wait=N`` once it has ended, or after N seconds."""
-    document = await run_in_threadpool(_read, operation_id)
+    document = await run_in_threadpool(_read, who, operation_id)
     wait = preferred_wait(prefer)
     headers = {}
     if wait:
         headers["Preference-Applied"] = f"wait={wait:g}"
         if not document["final"]:
             await request.app.state.watch.ended(operation_id, wait)
-            document = await run_in_threadpool(_read, operation_id)
+            document = await run_in_threadpool(_read, who, operation_id)
     return JSONResponse(document, headers=headers)
 
 
@@ -76,6 +80,7 @@ async def get(operation_id: PathName, request: Request, prefer: PreferHeader = N
 async def events(
     operation_id: PathName,
     request: Request,
+    who: Who,
     page_size: PageSize = None,
     page_token: PageToken = None,
     accept: Annotated[str, Header(max_length=1024)] = "application/json",
@@ -83,7 +88,8 @@ async def events(
 ) -> Any:
     """The operation's history: a list, or a stream with ``Accept: text/event-stream`` that Last-Event-ID resumes."""
     if "text/event-stream" not in accept:
-        return JSONResponse(await run_in_threadpool(_events, operation_id, page_size, page_token))
+        return JSONResponse(await run_in_threadpool(_events, who, operation_id, page_size, page_token))
+    await run_in_threadpool(_read, who, operation_id)
     after = _cursor(operation_id, last_event_id)
     watch = request.app.state.watch
     rows, final = await watch.history(operation_id, after)
@@ -126,13 +132,13 @@ def _cursor(operation_id: str, last_event_id: str | None) -> int:
     return int(number)
 
 
-def _read(operation_id: str) -> dict[str, Any]:
+def _read(who: Principal, operation_id: str) -> dict[str, Any]:
     with database().read() as session:
-        return views.operation(queries.get_operation(session, operation_id))
+        return views.operation(queries.get_operation(session, operation_id, who))
 
 
-def _events(operation_id: str, page_size: int | None, page_token: str | None) -> dict[str, Any]:
+def _events(who: Principal, operation_id: str, page_size: int | None, page_token: str | None) -> dict[str, Any]:
     with database().read() as session:
-        queries.get_operation(session, operation_id)
+        queries.get_operation(session, operation_id, who)
         page = queries.event_page(session, operation_id, page_size or settings().page_size, page_token)
         return {"items": [views.event(row) for row in page.items], "next_page_token": page.next_page_token}

@@ -17,8 +17,10 @@ from adapters.contract import Request as Prediction
 from adapters.description import Capabilities
 from api.body import StrictRoute
 from api.problems import ORIGIN, responses
+from api.requests import Who
 from api.submitting import PathName, description_of
 from operations import queries, targets
+from operations.access import Permission, Principal
 from operations.database import database
 from operations.problems import (
     BodyTooLarge,
@@ -91,6 +93,7 @@ async def predict(
     target: PathName,
     name: PathName,
     request: Request,
+    who: Who,
     variant: Annotated[str | None, Query(max_length=253, description="pin this variant")] = None,
 ) -> Response:
     """Predict. The model's status, body and type come back as they are; problems of ours are problem+json."""
@@ -100,7 +103,7 @@ async def predict(
     prediction = Prediction(body, request.headers.get("content-type", ""), variant, headers)
     # threads of their own, so that slow models keep nobody from submitting
     threads = request.app.state.predict_threads
-    answer, headers = await to_thread.run_sync(_predict, target, name, prediction, limiter=threads)
+    answer, headers = await to_thread.run_sync(_predict, who, target, name, prediction, limiter=threads)
     if answer.chunks is None:
         return Response(answer.body, answer.status, headers=headers)
     passed_on = _passed_on(answer.chunks, answer.content_type, threads)
@@ -123,9 +126,9 @@ async def _passed_on(chunks: Chunks, content_type: str, threads: CapacityLimiter
         chunks.close()
 
 
-def _predict(target: str, name: str, prediction: Prediction) -> tuple[Answer, dict[str, str]]:
+def _predict(who: Principal, target: str, name: str, prediction: Prediction) -> tuple[Answer, dict[str, str]]:
     _check_input(prediction.body, prediction.content_type)
-    way = _way(target, name)
+    way = _way(who, target, name)
     _check_limits(way, prediction)
     try:
         invoke = registry.invoker(way.place.uri)
@@ -175,10 +178,10 @@ def _check_limits(way: Way, prediction: Prediction) -> None:
         raise InvalidField.one("variant", f"{prediction.variant[:80]!r} is no variant", f"The variants are: {known}.")
 
 
-def _way(target: str, name: str) -> Way:
+def _way(who: Principal, target: str, name: str) -> Way:
     with database().read() as session:
         row = targets.get(session, target)
-        deployment = queries.get_deployment(session, row, name)
+        deployment = queries.get_deployment(session, row, name, who, Permission.PREDICT)
         if deployment.current is None or deployment.route is None:
             raise NotServing(f"{target}/{name} serves nothing yet")
         place = Place(

@@ -35,6 +35,7 @@ from operations.problems import (
     Refused,
     RevisionNotFound,
     StaleGeneration,
+    Unauthorized,
     Unexpected,
     UnknownField,
     UnknownTarget,
@@ -48,10 +49,13 @@ router = APIRouter(tags=["problems"])
 ORIGIN = "Modelport-Origin"
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_SECONDS = 2.0
+ALWAYS = (401, 403, 408, 429, 500, 503)
+"""The problems that any route can have."""
 FIELDS: dict[type[Refused], str] = {
     InvalidBody: "body",
     BodyTooLarge: "body",
     UnsupportedMediaType: "Content-Type",
+    Unauthorized: "Authorization",
     UnknownTarget: "target",
     DeploymentExists: "name",
     DeploymentNotFound: "name",
@@ -92,7 +96,7 @@ SCHEMA = {
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route for its OpenAPI entry, with those that every route can have."""
-    return {status: _documented(status) for status in (*statuses, 500, 503)}
+    return {status: _documented(status) for status in sorted({*statuses, *ALWAYS})}
 
 
 def install(app: FastAPI) -> None:

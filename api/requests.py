@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from operations.access import Principal
 from operations.ids import new_id
 from operations.problems import InvalidField
 
@@ -70,9 +71,10 @@ class RequestIds:
             )
 
 
-def principal() -> str:
-    """Who asks. Everyone is ``anonymous`` while there is no authentication; the server listens on loopback only."""
-    return "anonymous"
+def principal(request: Request) -> Principal:
+    """Who asks, as ``Authentication`` found out."""
+    who: Principal = request.state.principal
+    return who
 
 
 def request_id(request: Request) -> str:
@@ -80,5 +82,5 @@ def request_id(request: Request) -> str:
     return str(request.state.request_id)
 
 
-Principal = Annotated[str, Depends(principal)]
+Who = Annotated[Principal, Depends(principal)]
 RequestId = Annotated[str, Depends(request_id)]

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from adapters import registry
 from adapters.description import Description
-from api.requests import Principal, RequestId
+from api.requests import RequestId, Who
 from api.waiting import preferred_wait
 from operations import idempotency, ledger, presence, queries, queue, specs, views
 from operations.database import database
@@ -51,7 +51,7 @@ class Submission:
     """The headers and parameters that every submitting route takes."""
 
     request: Request
-    principal: Principal
+    who: Who
     request_id: RequestId
     idempotency_key: IdempotencyHeader = None
     prefer: PreferHeader = None
@@ -60,7 +60,7 @@ class Submission:
 
     def asked(self, deadline_seconds: float | None = None) -> Asked:
         """Who asks, and how, for ``operations.submit``."""
-        return Asked(self.principal, self.request_id, self.if_match, self.on_conflict, deadline_seconds)
+        return Asked(self.who.name, self.request_id, self.if_match, self.on_conflict, deadline_seconds, who=self.who)
 
 
 async def take(submission: Submission, act: Callable[[Session], Accepted]) -> Response:
@@ -147,7 +147,7 @@ def _key(submission: Submission, body: bytes) -> Key | None:
         return None
     request = submission.request
     digest = hashlib.sha256(request.url.query.encode() + b"\n" + _canonical(body)).hexdigest()
-    return Key(submission.principal, request.method, request.url.path, submission.idempotency_key, digest)
+    return Key(submission.who.name, request.method, request.url.path, submission.idempotency_key, digest)
 
 
 def _canonical(body: bytes) -> bytes:

@@ -19,6 +19,7 @@ from api import asking
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import path_of, responses
+from api.requests import Who
 from api.schemas import AdoptBody, CheckAnswer, TargetAnswer, TargetBody, TargetPage
 from api.submitting import PathName, PreferHeader, Submission, description_of, once, rules_of, take
 from operations import presence, queries, submit, targets, views
@@ -43,10 +44,10 @@ Asking = Annotated[Submission, Depends()]
 
 
 @router.get("", response_model=TargetPage, responses=responses(400, 422))
-def list_(page_size: PageSize = None, page_token: PageToken = None) -> dict[str, Any]:
+def list_(who: Who, page_size: PageSize = None, page_token: PageToken = None) -> dict[str, Any]:
     """The targets."""
     with database().read() as session:
-        page = queries.all_targets(session, page_size or settings().page_size, page_token)
+        page = queries.all_targets(session, page_size or settings().page_size, page_token, who)
         live = presence.live_workers(session)
         return {"items": [_view(row, live) for row in page.items], "next_page_token": page.next_page_token}
 

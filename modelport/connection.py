@@ -8,6 +8,8 @@ from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from modelport import local_keys
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_SECONDS = 30.0  # a server under load answers late; one that is gone refuses at once
 
@@ -34,6 +36,7 @@ class Connection:
         The address comes from ``url``, else ``profile``, else ``MODELPORT_URL``, else the profile of
         ``MODELPORT_PROFILE`` or of the file, else it is this machine's. The key of a profile goes to its own server and
         to no other; ``MODELPORT_API_KEY`` stands in where no key is given, before that of a profile that nobody named.
+        Without any, a server of this machine is given the key that it was started with.
 
         Raises ValueError for what is no URL, no profile or no number of seconds.
         """
@@ -43,7 +46,8 @@ class Connection:
         named = _of_profile(asked) if asked else None
         found = _Found(url, None, "given") if url else named or _usual()
         key = api_key or (found.api_key if asked else None) or os.environ.get("MODELPORT_API_KEY") or found.api_key
-        return cls(_checked(found.url), key or None, timeout, found.origin, asked)
+        checked = _checked(found.url)
+        return cls(checked, key or local_keys.read(checked), timeout, found.origin, asked)
 
     @property
     def options(self) -> str:

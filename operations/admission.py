@@ -11,7 +11,8 @@ from typing import Any, Literal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from operations import ledger
+from operations import access, ledger
+from operations.access import Permission, Principal
 from operations.clock import instant
 from operations.ids import new_id
 from operations.models import Deployment, Event, Operation, Revision, Target
@@ -28,7 +29,7 @@ Document = dict[str, Any]
 class Asked:
     """Who asks, and how what is under way already shall be treated. ``if_match`` is the header as it came.
 
-    What a batch asks for goes by the lane of bulk work.
+    What a batch asks for goes by the lane of bulk work. ``who`` is what the principal may; None is the service itself.
     """
 
     principal: str
@@ -37,6 +38,7 @@ class Asked:
     on_conflict: Literal["queue", "refuse", "supersede"] = "queue"
     deadline_seconds: float | None = None
     batch_id: str | None = None
+    who: Principal | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,21 @@ def new_revision(session: Session, deployment: Deployment, spec: Document) -> Re
     return revision
 
 
-def lock(session: Session, target: Target, name: str) -> Deployment:
-    """The deployment's row, made if it was never there, locked."""
+def lock(session: Session, target: Target, name: str, asked: Asked, labels: Document | None) -> Deployment:
+    """The deployment's row, made if it was never there, locked, for who may change it and give it these labels.
+
+    A name keeps its labels when its deployment is deleted, so that its history is shown to nobody else.
+    Raises Forbidden, DeploymentNotFound.
+    """
+    deployment = _locked(session, target, name)
+    if deployment.last_seq or labels is None:
+        access.check_deployment(asked.who, Permission.DEPLOY, target.name, deployment)
+    if labels is not None:
+        access.check_labels(asked.who, target.name, name, labels)
+    return deployment
+
+
+def _locked(session: Session, target: Target, name: str) -> Deployment:
     of_name = (Deployment.target_id == target.id, Deployment.name == name)
     deployment = ledger.lock_one(session, *of_name)
     if deployment is not None:
@@ -148,11 +163,12 @@ def lock(session: Session, target: Target, name: str) -> Deployment:
     return deployment
 
 
-def find(session: Session, target: Target, name: str) -> Deployment:
-    """The deployment's row, locked. Raises DeploymentNotFound where there never was one."""
+def find(session: Session, target: Target, name: str, asked: Asked) -> Deployment:
+    """The deployment's row, locked. Raises DeploymentNotFound where there never was one, and Forbidden."""
     deployment = ledger.lock_one(session, Deployment.target_id == target.id, Deployment.name == name)
     if deployment is None:
         raise DeploymentNotFound(f"there is no {target.name}/{name}")
+    access.check_deployment(asked.who, Permission.DEPLOY, target.name, deployment)
     return deployment
 
 
@@ -160,7 +176,7 @@ def existing(
     session: Session, target: Target, name: str, asked: Asked, rules: Rules
 ) -> tuple[Deployment, Tip, Revision]:
     """A deployment that is there or will be, its tip, and the tip\'s revision. Raises DeploymentNotFound."""
-    deployment = find(session, target, name)
+    deployment = find(session, target, name, asked)
     at = enter(session, deployment, asked, rules)
     if at.revision is None:
         raise DeploymentNotFound(f"there is no {target.name}/{name}, or it is being deleted")

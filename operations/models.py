@@ -277,3 +277,20 @@ class Question(Base):
     due_at: Mapped[float | None]
     answered_at: Mapped[float | None]
     answer: Mapped[Document | None]
+
+
+class ApiKey(Base):
+    """One API key; several of one name are one principal. ``hash`` is of the whole key."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(index=True)
+    prefix: Mapped[str] = mapped_column(unique=True)
+    hash: Mapped[str]
+    grants: Mapped[list[Document]]
+    created_at: Mapped[float] = mapped_column(default=now())
+    created_by: Mapped[str]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    last_used_at: Mapped[float | None]

@@ -6,12 +6,14 @@ Refused
 │   ├── UnknownField, InvalidField, InvalidName, InvalidModelUri, InvalidTraffic
 │   ├── InvalidConfig, InvalidSettings, InvalidPageToken, InvalidPredictionInput
 │   └── NotSupportedByTarget, UnknownTargetKind
+├── Unauthorized, Forbidden, TooManyRequests, TooSlow
+├── KeyExists, KeyNotFound
 ├── NotFound, UnknownTarget, DeploymentNotFound, RevisionNotFound, OperationNotFound
 ├── DeploymentExists, Busy, QueueFull, TooLate, NotRetryable, NoPreviousRevision, NotServing, TargetInUse
 ├── BatchNotFound, BatchState, PlanStale, EmptyBatch
 ├── StaleGeneration, PreconditionRequired, IdempotencyKeyReuse
 ├── ModelUnreachable, ModelTimeout, CheckUnanswered, LogsUnavailable, TargetNotServed
-└── NotReady, DatabaseUnavailable, Unexpected
+└── NotReady, SignOnUnavailable, DatabaseUnavailable, Unexpected
 """
 
 from __future__ import annotations
@@ -165,6 +167,48 @@ class NotSupportedByTarget(Invalid):
 
     slug, title = "not-supported-by-target", "The target cannot do this"
     remedy = "GET /v1/targets/{name} lists what the target can do."
+
+
+class Unauthorized(Refused):
+    """The request says not, or not truly, who sends it."""
+
+    slug, status, title = "unauthorized", 401, "Who asks is not known"
+    remedy = "Send Authorization: Bearer with an API key that is alive, or with a token of the sign-on service."
+
+
+class Forbidden(Refused):
+    """Who asks is known and may not do this."""
+
+    slug, status, title = "forbidden", 403, "This is not allowed"
+    remedy = "Ask an administrator for a role that covers it; GET /v1/me lists what you have."
+
+
+class TooManyRequests(Refused):
+    """More at once, or in a short time, than one principal may."""
+
+    slug, status, title = "too-many-requests", 429, "Too much at once"
+    remedy = "Wait as long as Retry-After says, then send the same request again."
+
+
+class TooSlow(Refused):
+    """The request's body did not come in time."""
+
+    slug, status, title = "too-slow", 408, "The body did not come in time"
+    remedy = "Send it again over a faster way, or ask the operator to raise MODELPORT_BODY_SECONDS."
+
+
+class KeyExists(Refused):
+    """A key of this name is there, or was."""
+
+    slug, status, title = "key-exists", 409, "There is a key of this name"
+    remedy = "Rotate it with POST /v1/keys/{name}/rotate, or choose another name."
+
+
+class KeyNotFound(Refused):
+    """No key of this name is alive."""
+
+    slug, status, title = "key-not-found", 404, "There is no such key"
+    remedy = "GET /v1/keys lists the keys."
 
 
 class NotFound(Refused):
@@ -340,6 +384,13 @@ class TargetNotServed(Refused):
 
     slug, status, title = "target-not-served", 503, "No worker can serve this target"
     remedy = "Start a worker with the extra that the detail names."
+
+
+class SignOnUnavailable(Refused):
+    """The sign-on service's keys cannot be fetched, so no token of it can be judged."""
+
+    slug, status, title = "sign-on-unavailable", 503, "The sign-on service cannot be reached"
+    remedy = "Try again later; API keys go on working."
 
 
 class NotReady(Refused):

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from operations import access
+from operations.access import Permission, Principal
 from operations.batches.models import Batch, BatchItem, ItemState
 from operations.models import Deployment, Event, Operation, Revision, Target
 from operations.problems import DeploymentNotFound, InvalidField, InvalidPageToken, OperationNotFound, RevisionNotFound
@@ -29,13 +31,23 @@ class Page:
     next_page_token: str | None
 
 
-def get_deployment(session: Session, target: Target, name: str) -> Deployment:
-    """The deployment, if it is there, or should not be and is, or something is under way. Raises DeploymentNotFound."""
+def get_deployment(
+    session: Session,
+    target: Target,
+    name: str,
+    who: Principal | None = None,
+    permission: Permission = Permission.READ,
+) -> Deployment:
+    """The deployment, if it is there, or should not be and is, or something is under way, and ``who`` may see it.
+
+    Raises DeploymentNotFound, and Forbidden where it may be seen but not what ``permission`` says.
+    """
     row = session.scalars(
         select(Deployment).where(Deployment.target_id == target.id, Deployment.name == name, _there())
     ).one_or_none()
     if row is None:
         raise DeploymentNotFound(f"there is no {target.name}/{name}")
+    access.check_deployment(who, permission, target.name, row)
     return row
 
 
@@ -45,11 +57,14 @@ def deployments(
     target: str | None = None,
     labels: Mapping[str, str] | None = None,
     status: str | None = None,
+    who: Principal | None = None,
     page_size: int,
     page_token: str | None = None,
 ) -> Page:
     """The deployments that are there or on their way, the oldest first."""
     query = select(Deployment).where(_there())
+    if who is not None:
+        query = query.where(who.visible(Permission.READ))
     if target is not None:
         query = query.where(Deployment.target.has(Target.name == target))
     for key, value in (labels or {}).items():
@@ -84,11 +99,14 @@ def operations(
     target: str | None = None,
     deployment: str | None = None,
     kind: str | None = None,
+    who: Principal | None = None,
     page_size: int,
     page_token: str | None = None,
 ) -> Page:
     """The operations, the newest first."""
     query = select(Operation)
+    if who is not None and not who.everywhere(Permission.READ):
+        query = query.where(Operation.deployment.has(who.visible(Permission.READ)))
     if state is not None:
         query = query.where(Operation.state == State(state))
     if kind is not None:
@@ -101,10 +119,15 @@ def operations(
     return _page(session, query, Operation, filters, page_size, page_token, newest_first=True)
 
 
-def get_operation(session: Session, operation_id: str) -> Operation:
+def get_operation(session: Session, operation_id: str, who: Principal | None = None) -> Operation:
     """One operation. Raises OperationNotFound."""
     row = session.scalars(select(Operation).where(Operation.id == operation_id)).unique().one_or_none()
-    if row is None:
+    hidden = (
+        row is not None
+        and who is not None
+        and not who.may(Permission.READ, row.deployment.target.name, row.deployment.labels)
+    )
+    if row is None or hidden:
         raise OperationNotFound(f"there is no operation {operation_id[:80]!r}")
     return row
 
@@ -131,9 +154,12 @@ def event_page(session: Session, operation_id: str, page_size: int, page_token: 
     return Page(rows, _make_token(filters, rows[-1].number) if more else None)
 
 
-def batches(session: Session, page_size: int, page_token: str | None = None) -> Page:
-    """The batches, the newest first."""
-    return _page(session, select(Batch), Batch, {"of": "batches"}, page_size, page_token, newest_first=True)
+def batches(session: Session, page_size: int, page_token: str | None = None, who: Principal | None = None) -> Page:
+    """The batches that ``who`` may see, the newest first: all, or without a role everywhere its own."""
+    query = select(Batch)
+    if who is not None and not who.everywhere(Permission.READ):
+        query = query.where(Batch.principal == who.name)
+    return _page(session, query, Batch, {"of": "batches"}, page_size, page_token, newest_first=True)
 
 
 def batch_items(
@@ -151,9 +177,12 @@ def batch_items(
     return Page(rows, _make_token(filters, rows[-1].number) if more else None)
 
 
-def all_targets(session: Session, page_size: int, page_token: str | None = None) -> Page:
-    """The targets, the oldest first."""
-    return _page(session, select(Target), Target, {"of": "targets"}, page_size, page_token)
+def all_targets(session: Session, page_size: int, page_token: str | None = None, who: Principal | None = None) -> Page:
+    """The targets that ``who`` may see, the oldest first."""
+    query = select(Target)
+    if who is not None:
+        query = query.where(who.visible_targets(Permission.READ))
+    return _page(session, query, Target, {"of": "targets"}, page_size, page_token)
 
 
 def _there() -> ColumnElement[bool]:

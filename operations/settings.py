@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,15 @@ class TargetSetting(BaseModel):
     settings: dict[str, Any] = {}
     limits: dict[str, Any] = {}
     credentials: str | None = None
+
+
+class GrantSetting(BaseModel):
+    """A role, on some targets and on deployments with some labels, each of them everywhere when empty."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Literal["viewer", "predictor", "deployer", "admin"]
+    targets: list[str] = []
+    labels: dict[str, str] = {}
 
 
 class Settings(BaseSettings):
@@ -77,11 +86,40 @@ class Settings(BaseSettings):
     keep_days: float = Field(90.0, gt=0, description="how long finished operations and their events are kept")
     prune_size: int = Field(500, gt=0, description="finished operations removed in one transaction")
 
-    api_host: str = Field("127.0.0.1", description="address that the API listens on")
+    api_host: str = Field(
+        "127.0.0.1", description="address that the API listens on; another than loopback only once there are keys"
+    )
     api_port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
     api_stop_seconds: float = Field(
         30.0, gt=0, description="how long requests in flight may take after the API was told to stop"
     )
+    anonymous_role: Literal["", "viewer", "predictor", "deployer", "admin"] = Field(
+        "", description="what who comes without a key may do; empty: nothing. On a loopback address only"
+    )
+    first_key_file: Path | None = Field(
+        None, description="where migrating writes the first administrator's key; `make up` sets it. null: nowhere"
+    )
+    key_cache_seconds: float = Field(
+        5.0, ge=0, description="how long an API process believes what it read of a key; a revoked one works so long"
+    )
+    key_use_seconds: float = Field(60.0, gt=0, description="how often the last use of keys is written down")
+    key_overlap_seconds: float = Field(
+        86_400.0, ge=0, description="how long a rotated key goes on beside the new one where nothing is said"
+    )
+    key_days: float = Field(365.0, gt=0, description="how long a new key lives where nothing is said")
+
+    oidc_issuer: str = Field("", description="OpenID Connect issuer whose tokens are taken; empty: API keys only")
+    oidc_audience: str = Field("modelport", description="audience that a token must be for")
+    oidc_jwks_url: str = Field("", description="where the issuer's keys are; empty: as its discovery document says")
+    oidc_roles_claim: str = Field("roles", description="claim of a token that names its holder's groups or roles")
+    oidc_grants: dict[str, list[GrantSetting]] = Field(
+        default_factory=dict,
+        description="JSON: what each value of that claim grants, "
+        'as in {"ml-team": [{"role": "deployer", "targets": ["prod"], "labels": {"team": "ml"}}]}',
+    )
+    oidc_leeway_seconds: float = Field(30.0, ge=0, description="how far the issuer's clock may be from ours")
+    oidc_jwks_seconds: float = Field(300.0, gt=0, description="how long the issuer's keys are believed")
+
     predict_threads: int = Field(
         40, gt=0, description="predictions at once in one API process; apart from those that answer everything else"
     )

@@ -7,12 +7,14 @@ Nothing is sent from here; the caller hints after its commit. Refusals are the e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from operations import admission, ledger, specs
+from operations import access, admission, ledger, specs
+from operations.access import Permission
 from operations.admission import Accepted, Asked, etag
 from operations.models import Operation, Revision, Target
 from operations.problems import (
@@ -53,7 +55,7 @@ def create(
 ) -> Accepted:
     """Create a deployment. Raises DeploymentExists unless its tip is absent; behind a queued delete it is taken."""
     specs.check_name(rules, name)
-    deployment = admission.lock(session, target, name)
+    deployment = admission.lock(session, target, name, asked, labels)
     at = admission.enter(session, deployment, asked, rules)
     if at.revision is not None:
         raise DeploymentExists(f"{target.name}/{name} exists or is on its way")
@@ -69,7 +71,7 @@ def apply(
 ) -> Accepted:
     """Make the deployment as specified, whatever it is now. Equal to the tip: nothing, or the operation under way."""
     specs.check_name(rules, name)
-    deployment = admission.lock(session, target, name)
+    deployment = admission.lock(session, target, name, asked, labels)
     at = admission.enter(session, deployment, asked, rules)
     relabelled = labels is not None and labels != deployment.labels
     if labels is not None:
@@ -92,6 +94,7 @@ def patch(session: Session, target: Target, rules: Rules, name: str, change: Doc
     for key, value in (change.get("labels") or {}).items():
         labels[key] = value
     labels = {key: value for key, value in labels.items() if value is not None}
+    access.check_labels(asked.who, target.name, name, labels)
     relabelled = labels != deployment.labels
     deployment.labels = labels
     spec = revision.spec
@@ -145,7 +148,7 @@ def delete(
 
     One that was deleted and was then observed on the target all the same can be deleted again.
     """
-    deployment = admission.find(session, target, name)
+    deployment = admission.find(session, target, name, asked)
     at = admission.enter(session, deployment, asked, rules)
     if at.revision is None:
         if at.unfinished:
@@ -166,7 +169,8 @@ def reconcile(session: Session, target: Target, name: str, asked: Asked, *, rule
 def adopt(session: Session, target: Target, rules: Rules, name: str, labels: Document, asked: Asked) -> Accepted:
     """Take what the target serves under this name under management; the worker finds out what it is."""
     specs.check_name(rules, name)
-    deployment = admission.lock(session, target, name)
+    access.check_whole_target(asked.who, Permission.DEPLOY, target.name)
+    deployment = admission.lock(session, target, name, asked, labels)
     at = admission.enter(session, deployment, asked, rules)
     if at.revision is not None or at.unfinished:
         raise DeploymentExists(f"{target.name}/{name} is managed already, or an operation is under way for it")
@@ -179,7 +183,7 @@ def take_back(session: Session, operation_id: str, asked: Asked) -> Accepted:
 
     Raises NotRetryable where nothing was left behind, or a later operation of the deployment has taken over.
     """
-    old = _operation(session, operation_id)
+    old = _operation(session, operation_id, asked)
     deployment = ledger.lock_deployment(session, old.deployment_id)
     at = tip(session, deployment)
     again = next((o for o in at.unfinished if o.retry_of == old.id), None)
@@ -197,7 +201,7 @@ def take_back(session: Session, operation_id: str, asked: Asked) -> Accepted:
 
 def cancel(session: Session, operation_id: str, asked: Asked) -> Operation:
     """Cancel an operation. Twice is the same as once. Raises TooLate, OperationNotFound."""
-    _operation(session, operation_id)
+    _operation(session, operation_id, asked)
     try:
         return ledger.cancel(session, operation_id, by=asked.principal)
     except ledger.TooLate as error:
@@ -209,7 +213,7 @@ def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
 
     A relative change is refused once the deployment is no longer what it built on, as it would bring that back.
     """
-    old = _operation(session, operation_id)
+    old = _operation(session, operation_id, asked)
     if old.state not in {State.FAILED, State.CANCELLED}:
         raise NotRetryable(f"operation {operation_id} is {old.state}")
     deployment = ledger.lock_deployment(session, old.deployment_id)
@@ -224,7 +228,7 @@ def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
     kind = old.kind
     if wanted is not None and kind in {Kind.CREATE, Kind.UPDATE}:
         kind = Kind.CREATE if at.revision is None else Kind.UPDATE
-    asked = Asked(asked.principal, asked.request_id, None, asked.on_conflict, asked.deadline_seconds)
+    asked = replace(asked, if_match=None, batch_id=None)
     return admission.record(
         session,
         deployment,
@@ -238,8 +242,12 @@ def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:
     )
 
 
-def _operation(session: Session, operation_id: str) -> Operation:
+def _operation(session: Session, operation_id: str, asked: Asked) -> Operation:
     operation = session.scalars(select(Operation).where(Operation.id == operation_id)).unique().one_or_none()
     if operation is None:
         raise OperationNotFound(f"there is no operation {operation_id[:80]!r}")
+    try:
+        access.check_deployment(asked.who, Permission.DEPLOY, operation.deployment.target.name, operation.deployment)
+    except DeploymentNotFound:
+        raise OperationNotFound(f"there is no operation {operation_id[:80]!r}") from None
     return operation

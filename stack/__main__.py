@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from modelport import local_keys
 from stack.supervisor import ChildEnded
 from stack.up import Stack, StackFailed
 
@@ -30,7 +31,7 @@ def up(folder: Folder = Path(".modelport")) -> None:
     """
     stack = Stack(folder, os.environ.get("MODELPORT_DATABASE_URL"), os.environ.get("MODELPORT_BROKER_URL"), echo=True)
     try:
-        with stack:
+        with stack, local_keys.kept(stack.api_url, stack.admin_key):
             _welcome(stack)
             stack.wait()
     except Terminated:
@@ -59,11 +60,14 @@ def demo() -> None:
 def _welcome(stack: Stack) -> None:
     user, password = stack.flower_auth
     secret = password if stack.new_password else f"see {stack.flower_password_file}"
+    key = stack.admin_key if stack.new_key else f"see {stack.admin_key_file}" if stack.admin_key else "as before"
     print(
         f"\n  API and its documents  {stack.api_url}/docs"
+        f"\n  administrator's key    {key}"
         f"\n  Flower                 {stack.flower_url}   user {user}, password {secret}"
         f"\n  logs                   {stack.logs}"
         f"\n\n  for the command line: export MODELPORT_URL={stack.api_url}; .venv/bin/modelport --help"
+        f"\n  it finds the key by itself; others send Authorization: Bearer KEY"
         f"\n  Ctrl-C stops everything\n",
         flush=True,
     )

@@ -72,7 +72,7 @@ class Demo:
             with self._step("start broker, API, two worker nodes and Flower") as say:
                 running.enter_context(self._stack)
                 say(f"{self._stack.api_url}/docs  {self._stack.flower_url}")
-            with connect(self._stack.api_url) as client:
+            with connect(self._stack.api_url, self._stack.admin_key) as client:
                 self._drive(client, first["uri"], second["uri"], {"dataframe_split": trained["rows"]})
             with self._step("stop everything"):
                 running.close()
@@ -101,7 +101,7 @@ class Demo:
             before = predictions(client, path, rows)
             say(f"classes {before}")
         with self._step(f"update to {second} under load") as say:
-            with Load(self._stack.api_url, path, rows) as load:
+            with Load(self._stack, path, rows) as load:
                 updated = finish(client, client.patch(path, json={"model_uri": second}))
                 load.some_more()
             after = predictions(client, path, rows)
@@ -137,10 +137,10 @@ class Demo:
 class Load:
     """A client that predicts all the time, in a thread, and notes every prediction that failed."""
 
-    def __init__(self, api_url: str, path: str, rows: dict[str, Any]) -> None:
+    def __init__(self, stack: Stack, path: str, rows: dict[str, Any]) -> None:
         self.answers = 0
         self.failures: list[str] = []
-        self._api_url = api_url
+        self._stack = stack
         self._path = f"{path}/predict"
         self._rows = rows
         self._stopping = threading.Event()
@@ -164,7 +164,7 @@ class Load:
         self._thread.join()
 
     def _predict(self) -> None:
-        with connect(self._api_url) as client:
+        with connect(self._stack.api_url, self._stack.admin_key) as client:
             while not self._stopping.is_set():
                 try:
                     answer = client.post(self._path, json=self._rows)
@@ -175,9 +175,10 @@ class Load:
                 self.answers += 1
 
 
-def connect(api_url: str) -> httpx.Client:
+def connect(api_url: str, key: str | None = None) -> httpx.Client:
     """A client of this machine's API; proxies of the environment are not for it."""
-    return httpx.Client(base_url=api_url, timeout=OPERATION_SECONDS, trust_env=False)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=api_url, timeout=OPERATION_SECONDS, trust_env=False, headers=headers)
 
 
 def train(folder: Path) -> dict[str, Any]:

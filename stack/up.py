@@ -62,6 +62,7 @@ class Stack:
         self.api_port = 0
         self.flower_port = 0
         self.new_password = False
+        self.new_key = False
         self._database_url = database_url
         self._broker_url = broker_url
         self._env = dict(env or {})
@@ -92,6 +93,16 @@ class Stack:
         """User and password for Flower."""
         user, _, password = self.flower_password_file.read_text().strip().partition(":")
         return user, password
+
+    @property
+    def admin_key_file(self) -> Path:
+        """The first administrator's API key, one line, mode 0600; made where the database has none yet."""
+        return self.folder / "admin.key"
+
+    @property
+    def admin_key(self) -> str | None:
+        """That key; None where the database had an administrator before this folder."""
+        return self.admin_key_file.read_text().strip() if self.admin_key_file.exists() else None
 
     @property
     def logs(self) -> Path:
@@ -136,7 +147,9 @@ class Stack:
         self._supervisor.finally_run([sys.executable, "-m", "adapters.local.stop", str(self.folder)])
         broker_url = self._broker_url or self._start_redis()
         env = self._environment(broker_url)
+        before = self.admin_key
         self._migrate(env)
+        self.new_key = self.admin_key != before
         self._start("write", env)
         self._start("look", env)
         self._start_serving(env, broker_url)
@@ -170,6 +183,7 @@ class Stack:
             "MODELPORT_FOLDER": str(self.folder),
             "MODELPORT_BROKER_URL": broker_url,
             "MODELPORT_API_HOST": "127.0.0.1",
+            "MODELPORT_FIRST_KEY_FILE": str(self.admin_key_file),
             **self._env,
         }
 

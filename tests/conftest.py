@@ -16,6 +16,8 @@ from operations.settings import settings
 from tests.servers import Server, postgresql
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# who comes without a key may do everything, but in the tests of who may do what
+os.environ.setdefault("MODELPORT_ANONYMOUS_ROLE", "admin")
 
 
 @pytest.fixture(scope="session")

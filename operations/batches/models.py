@@ -54,7 +54,8 @@ class Batch(Base):
     """One request to change many deployments.
 
     ``due_at`` is when its releaser has something to do, NULL when nothing is under way and nothing may start; while a
-    worker releases it is when that worker's turn ends. ``ends_as`` is what *stopping* comes to.
+    worker releases it is when that worker's turn ends. ``ends_as`` is what *stopping* comes to. ``grants`` is what the
+    principal might do when it asked, and is asked again for each item; None is the service itself.
     """
 
     __tablename__ = "batches"
@@ -84,6 +85,7 @@ class Batch(Base):
     parent_id: Mapped[str | None]
     relation: Mapped[str | None]
     principal: Mapped[str]
+    grants: Mapped[list[Document] | None]
     request_id: Mapped[str | None]
     version: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[float] = mapped_column(default=now())

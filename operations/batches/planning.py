@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from operations import limits as limits_of_writes
 from operations import specs
+from operations.access import Permission, Principal
 from operations.batches.changes import FIELDS
 from operations.batches.models import ENDED, OPEN, Batch, BatchItem, BatchState
 from operations.batches.records import Wanted
@@ -41,9 +42,14 @@ class Limit:
     per_seconds: float
 
 
-def select_items(session: Session, selection: Document) -> list[Wanted]:
-    """The deployments that serve, or will, and that the selection names. Raises EmptyBatch, InvalidField."""
+def select_items(session: Session, selection: Document, who: Principal | None = None) -> list[Wanted]:
+    """The deployments that serve, or will, that the selection names and that ``who`` may change.
+
+    Raises EmptyBatch, InvalidField.
+    """
     query = select(Deployment).order_by(Deployment.target_id, Deployment.name)
+    if who is not None:
+        query = query.where(who.visible(Permission.DEPLOY))
     if selection.get("target"):
         query = query.where(Deployment.target.has(Target.name == selection["target"]))
     if selection.get("names"):

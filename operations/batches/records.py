@@ -10,13 +10,14 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from operations import ledger
+from operations.access import Permission, Principal, principal
 from operations.admission import Asked
 from operations.batches import strategy as strategies
 from operations.batches.models import ENDED, Batch, BatchItem, BatchState, ItemState
 from operations.clock import instant
 from operations.ids import new_id
 from operations.models import Deployment, Operation
-from operations.problems import BatchNotFound, PlanStale
+from operations.problems import BatchNotFound, Forbidden, PlanStale
 from operations.problems import BatchState as WrongState
 from operations.states import State
 
@@ -62,6 +63,7 @@ def create(
         parent_id=parent[0] if parent else None,
         relation=parent[1] if parent else None,
         principal=asked.principal,
+        grants=asked.who.to_json() if asked.who else None,
         request_id=asked.request_id,
         created_at=at,
         updated_at=at,
@@ -88,12 +90,17 @@ def create(
     return batch
 
 
-def get(session: Session, batch_id: str) -> Batch:
-    """The batch. Raises BatchNotFound."""
+def get(session: Session, batch_id: str, who: Principal | None = None) -> Batch:
+    """The batch, for who may see all or asked for it. Raises BatchNotFound."""
     batch = session.get(Batch, batch_id)
-    if batch is None:
+    if batch is None or not _sees(who, batch, Permission.READ):
         raise BatchNotFound(f"there is no batch {batch_id[:80]!r}")
     return batch
+
+
+def principal_of(batch: Batch) -> Principal | None:
+    """Who asked for the batch, with what it might do then."""
+    return None if batch.grants is None else principal(batch.principal, batch.grants)
 
 
 def lock(session: Session, batch_id: str) -> Batch:
@@ -209,12 +216,27 @@ def roll_back(session: Session, batch_id: str, asked: Asked) -> Batch:
     return _child(session, batch_id, "roll_back", asked)
 
 
+def steered_by(session: Session, batch_id: str, who: Principal | None) -> None:
+    """Raises unless ``who`` may steer the batch: who may deploy everywhere, and who asked for it.
+
+    BatchNotFound where it may not be seen either, Forbidden where it may. What its items do is judged by what the
+    batch's principal might when it asked.
+    """
+    batch = get(session, batch_id, who)
+    if not _sees(who, batch, Permission.DEPLOY):
+        raise Forbidden(f"the batch is of {batch.principal}, and {who.name if who else ''} may not deploy everywhere")
+
+
 def counts(session: Session, batch_id: str, wave: int | None = None) -> dict[ItemState, int]:
     """How many items stand where, counted now."""
     query = select(BatchItem.state, func.count()).where(BatchItem.batch_id == batch_id).group_by(BatchItem.state)
     if wave is not None:
         query = query.where(BatchItem.wave == wave)
     return {state: count for state, count in session.execute(query)}  # noqa: C416  # rows, not pairs
+
+
+def _sees(who: Principal | None, batch: Batch, permission: Permission) -> bool:
+    return who is None or who.everywhere(permission) or (batch.principal == who.name and who.reaches(permission))
 
 
 def _child(session: Session, batch_id: str, relation: str, asked: Asked) -> Batch:

@@ -221,6 +221,7 @@ def _release(session: Session, batch: Batch, item: BatchItem, rules: Callable[[T
         on_conflict="refuse",
         deadline_seconds=batch.strategy["deadline_seconds"],
         batch_id=batch.id,
+        who=records.principal_of(batch),
     )
     at = instant(session)
     before = session.scalars(
@@ -256,4 +257,5 @@ def _finish(session: Session, batch: Batch, state: BatchState) -> None:
         changed = records.counts(session, batch.id).get(ItemState.SUCCEEDED)
         if changed:
             session.flush()
-            records.roll_back(session, batch.id, Asked(batch.principal, batch.request_id))
+            asked = Asked(batch.principal, batch.request_id, who=records.principal_of(batch))
+            records.roll_back(session, batch.id, asked)
