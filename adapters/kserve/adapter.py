@@ -23,7 +23,7 @@ from adapters.contract import (
 from adapters.kserve import manifests, things
 from adapters.kserve.asking import spec_of
 from adapters.kserve.describe import DESCRIPTION, KServeSettings
-from adapters.kserve.goals import VARIANT, goal
+from adapters.kserve.goals import CONTAINER, VARIANT, goal
 from adapters.kserve.reading import Found, Reader
 from adapters.kserve.rollout import Effect, Pace, accepted, decide
 from adapters.kubernetes.cluster import Cluster, Occupied, Stale
@@ -35,7 +35,6 @@ if find_spec("kubernetes") is None:  # looked for and not imported; the registry
 
 PROBE = "modelport-probe"
 PROBED: JSON = {"model": {"modelFormat": {"name": "mlflow"}, "storageUri": "s3://modelport/probe"}}
-CONTAINER = "kserve-container"
 
 
 def open_adapter(place: Place) -> KServeAdapter:

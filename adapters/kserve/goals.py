@@ -25,6 +25,7 @@ MODE, TAGS = "serving.kserve.io/deploymentMode", "serving.kserve.io/enable-tag-r
 MODES = {"Standard": "Standard", "RawDeployment": "Standard", "Knative": "Knative", "Serverless": "Knative"}
 SCALING = ("maxReplicas", "scaleMetric", "scaleTarget", "scaleMetricType")
 CHANGED = "changed"
+CONTAINER = "kserve-container"
 SCHEMES = ("gs://", "s3://", "hf://", "pvc://", "http://", "https://", "hdfs://", "webhdfs://", "oci://", "file://")
 
 
@@ -101,6 +102,8 @@ def _predictor(variant: Variant, config: KServeConfig) -> JSON:
         )
     container, pod = pod_fields(config)
     model = {
+        # a canary's has to have one (the published schema of spec.canary[].predictor.model)
+        "name": CONTAINER,
         "modelFormat": {"name": config.model_format}
         | ({"version": config.model_format_version} if config.model_format_version else {}),
         "protocolVersion": config.protocol,

@@ -43,6 +43,8 @@ def admit(name: str, there: Document, old: Document | None, default_mode: str) -
     """The InferenceService with its defaults. Raises Refusal as the webhooks do."""
     metadata, spec = there["metadata"], there.get("spec") or {}
     wrong = [error for error in _errors(there) if error.validator != "additionalProperties"]
+    if "predictor" not in spec:
+        raise Refusal(422, "Invalid", f'InferenceService "{name}" is invalid: spec.predictor: Required value')
     if wrong:
         path = ".".join(map(str, wrong[0].absolute_path))
         raise Refusal(
@@ -58,11 +60,8 @@ def admit(name: str, there: Document, old: Document | None, default_mode: str) -
     notes = metadata.setdefault("annotations", {})
     notes.setdefault(MODE, default_mode)
     notes[MODE] = MODES.get(notes[MODE], notes[MODE])
-    for each in [predictor, *(canary["predictor"] for canary in spec.get("canary") or [])]:
-        model = each.get("model")
-        if model is not None:
-            model.setdefault("name", "")
-            model.setdefault("resources", json.loads(json.dumps(RESOURCES)))
+    predictor["model"].setdefault("name", "")
+    predictor["model"].setdefault("resources", json.loads(json.dumps(RESOURCES)))
     for told in _refusals(name, there, old):
         raise Refusal(403, "Forbidden", f'admission webhook "{VALIDATOR}" denied the request: {told}')
     return there

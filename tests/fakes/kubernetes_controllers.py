@@ -173,7 +173,11 @@ class Controllers(Deployments):
         }
         return {
             "metadata": {"labels": labels, "annotations": notes},
-            "spec": {"replicas": merged.get("minReplicas", 1), "template": template},
+            "spec": {
+                "selector": {"matchLabels": {"app": "predictor"}},
+                "replicas": merged.get("minReplicas", 1),
+                "template": template,
+            },
         }
 
     # KServe, Knative mode

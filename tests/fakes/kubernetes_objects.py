@@ -129,6 +129,9 @@ class Objects:
     def store(self, plural: str, namespace: str, old: Document | None, there: Document) -> tuple[Document, bool]:
         """Keep a user's write; whether it changed anything."""
         if old is not None and _plain(old) == _plain(there):
+            if old["metadata"].get("managedFields") != there["metadata"].get("managedFields"):
+                old["metadata"]["managedFields"] = there["metadata"].get("managedFields")
+                self.touch(old)
             return old, False
         metadata = there["metadata"]
         metadata.setdefault("uid", str(uuid.uuid4()))

@@ -172,6 +172,7 @@ class FakeKubernetes(Models, Reads):
             there = admit(name, there, old, self.conduct.mode)
         if dry:
             there["metadata"].setdefault("resourceVersion", "0")
+            there["apiVersion"], there["kind"] = GROUPS[plural], KINDS[plural]
             return JSONResponse(there, 200 if old else 201)
         if old is None and request.method == "PATCH":
             self.recorder.rights.add(("create", GROUPS[plural].rpartition("/")[0], plural))
