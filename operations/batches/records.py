@@ -134,13 +134,29 @@ def start(session: Session, batch_id: str) -> Batch:
 
 
 def pause(session: Session, batch_id: str, reason: str = "") -> Batch:
-    """Nothing new starts; what runs ends. Twice is the same as once. Raises WrongState once it has ended."""
+    """Nothing new starts; what runs ends. Twice is the same as once. Raises WrongState once it has ended.
+
+    What was released and has not begun, such as what waits for a target's limit, is cancelled and its item is pending
+    again: a new operation does it after ``resume``.
+    """
     batch = lock(session, batch_id)
     if batch.state == BatchState.PAUSED:
         return batch
     _expect(batch, BatchState.RUNNING, BatchState.AWAITING_APPROVAL)
-    batch.state, batch.reason = BatchState.PAUSED, reason
+    hold(session, batch, reason)
     return _touch(session, batch)
+
+
+def hold(session: Session, batch: Batch, reason: str) -> None:
+    """Pause a batch whose row is locked."""
+    batch.state, batch.reason = BatchState.PAUSED, reason
+    withdrawn = _cancel_queued(session, batch.id, by=batch.principal)
+    session.execute(
+        update(BatchItem)
+        .where(BatchItem.batch_id == batch.id, BatchItem.operation_id.in_(withdrawn))
+        .values(state=ItemState.PENDING, operation_id=None, released_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def resume(session: Session, batch_id: str) -> Batch:
@@ -172,17 +188,7 @@ def end(session: Session, batch_id: str, ends_as: BatchState, reason: str, *, by
     if batch.state in ENDED or batch.state == BatchState.STOPPING:
         return batch
     stop(session, batch, ends_as, reason)
-    queued = session.scalars(
-        select(Operation.id)
-        .join(BatchItem, BatchItem.operation_id == Operation.id)
-        .where(BatchItem.batch_id == batch_id, BatchItem.state == ItemState.RELEASED, Operation.state == State.QUEUED)
-        .order_by(Operation.deployment_id)
-    ).all()
-    for operation_id in queued:
-        try:
-            ledger.cancel(session, operation_id, by=by)
-        except ledger.TooLate:
-            continue
+    _cancel_queued(session, batch_id, by=by)
     return _touch(session, batch)
 
 
@@ -281,6 +287,24 @@ def _restoring(item: BatchItem) -> Document:
     if item.from_revision is None:
         return {"action": "delete"}
     return {"action": "rollback", "revision": item.from_revision}
+
+
+def _cancel_queued(session: Session, batch_id: str, *, by: str) -> list[str]:
+    """Cancel the batch's operations that have not begun; those that were."""
+    queued = session.scalars(
+        select(Operation.id)
+        .join(BatchItem, BatchItem.operation_id == Operation.id)
+        .where(BatchItem.batch_id == batch_id, BatchItem.state == ItemState.RELEASED, Operation.state == State.QUEUED)
+        .order_by(Operation.deployment_id)
+    ).all()
+    cancelled = []
+    for operation_id in queued:
+        try:
+            if ledger.cancel(session, operation_id, by=by).state == State.CANCELLED:
+                cancelled.append(operation_id)
+        except ledger.TooLate:
+            continue
+    return cancelled
 
 
 def _expect(batch: Batch, *states: BatchState) -> None:

@@ -141,7 +141,7 @@ def _note_ended(session: Session, batch: Batch) -> None:
 def _within_window(session: Session, batch: Batch) -> bool:
     at, begins, ends = instant(session), batch.strategy["start"], batch.strategy["end"]
     if ends is not None and at >= ends:
-        batch.state, batch.reason = BatchState.PAUSED, "its window has ended: give it another end, and resume"
+        records.hold(session, batch, "its window has ended: give it another end, and resume")
         batch.version += 1
         return False
     return begins is None or at >= begins

@@ -211,6 +211,25 @@ def test_outside_its_window_nothing_starts(db: Database, clock: VirtualTime, eng
     assert until_ended(db, clock, engine, identity).state == BatchState.SUCCEEDED
 
 
+def test_what_was_released_and_has_not_begun_is_withdrawn_by_a_pause(
+    db: Database, clock: VirtualTime, engine: Engine, world: World
+) -> None:
+    items = settled(db, clock, engine, world, 3)
+    identity = begin(db, items, max_concurrent=2)
+    clock.passes(1)
+    engine._releaser.run()
+    for _ in range(2):
+        with db.write() as session:
+            records.pause(session, identity)
+    for _ in range(3):
+        turn(clock, engine)
+    assert counts(db, identity) == {ItemState.PENDING: 3}
+    assert all(world.effects["put", item.name] == 1 for item in items)
+    with db.write() as session:
+        records.resume(session, identity)
+    assert until_ended(db, clock, engine, identity).state == BatchState.SUCCEEDED
+
+
 def test_abort_cancels_what_is_queued_and_starts_nothing(
     db: Database, clock: VirtualTime, engine: Engine, world: World
 ) -> None:
