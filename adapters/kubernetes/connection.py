@@ -9,7 +9,6 @@ and not calls, and the client's models take half a second to import.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import ssl
 import threading
@@ -17,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +30,7 @@ from adapters.kubernetes.settings import ClusterSettings
 
 USER_AGENT = "modelport"
 MOST_CLUSTERS = 64
+SHORT = 5  # what is no longer is no secret, and common in words
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 T = TypeVar("T")
 
@@ -59,6 +58,7 @@ def access(place: Place, settings: ClusterSettings) -> Access:
         return _with_token(place, settings, secret)
     if secret is None and settings.api_url:
         return _plain(place, settings, {}, ())
+    hidden = _hidden(place, secret) if secret is not None else []
     given = f"{settings.context or ''}\0{secret if secret is not None else _own_config()}"
     try:
         opened = _opened(given).result(timeout=place.call_timeout_seconds)
@@ -66,7 +66,9 @@ def access(place: Place, settings: ClusterSettings) -> Access:
     except Late:
         raise Temporary(f"target {place.name}: signing in took longer than {place.call_timeout_seconds:g} s") from None
     except Exception as error:
-        words = credentials.redact(str(error), secret)
+        words = str(error)
+        for each in hidden:
+            words = credentials.redact(words, each)
         raise Denied(f"target {place.name}: signing in failed: {type(error).__name__}: {words[:300]}") from None
     return Access(opened.base, headers, opened.client, secrets)
 
@@ -106,14 +108,26 @@ def _plain(place: Place, settings: ClusterSettings, headers: dict[str, str], sec
     return Access(base, {"User-Agent": USER_AGENT, **headers}, client, secrets)
 
 
-@lru_cache(maxsize=MOST_CLUSTERS)
+def forget() -> None:
+    """Close every connection and forget every configuration that was read; what is needed is opened anew."""
+    with _opening:
+        opened = [each.result() for each in _clusters.values() if each.done() and each.exception() is None]
+        _clusters.clear()
+        plain = list(_plain_clients.values())
+        _plain_clients.clear()
+    for client in (*plain, *(each.client for each in opened)):
+        client.close()
+
+
 def client_for(ca_file: str | None = None, ca_data: str | None = None) -> httpx.Client:
     """A client for many threads that trusts this CA, else the system's. It follows no redirect."""
-    return _client(httpx.create_ssl_context() if not (ca_file or ca_data) else _context(ca_file, ca_data))
-
-
-def _context(ca_file: str | None, ca_data: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file, cadata=ca_data)
+    with _opening:
+        known = _plain_clients.get((ca_file, ca_data))
+        if known is None:
+            trust = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
+            known = _client(trust if ca_file or ca_data else httpx.create_ssl_context())
+            _plain_clients[ca_file, ca_data] = known
+        return known
 
 
 def _client(trust: ssl.SSLContext | bool) -> httpx.Client:
@@ -128,14 +142,35 @@ def _is_kubeconfig(secret: str) -> bool:
     return "\n" in secret or secret.startswith("{")
 
 
+def _hidden(place: Place, kubeconfig: str) -> list[str]:
+    """What a kubeconfig says of its users, which no error may repeat. Raises Denied where it is none."""
+    try:
+        document = yaml.safe_load(kubeconfig)  # of which JSON is a part
+        users = [each["user"] for each in document["users"]]
+    except (yaml.YAMLError, KeyError, TypeError):
+        # its own words would quote the line at fault
+        raise Denied(f"credentials {place.credentials}: neither a token nor a kubeconfig") from None
+    return [each for each in _strings(users) if len(each) > SHORT]
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        return [each for inner in (value.values() if isinstance(value, dict) else value) for each in _strings(inner)]
+    return [value] if isinstance(value, str) else []
+
+
 def _own_config() -> str:
     """What tells whether this process's own configuration is still the same: its files' times, or the pod's."""
-    files = os.environ.get("KUBECONFIG", str(Path.home() / ".kube/config")).split(os.pathsep)
-    times = [Path(file).stat().st_mtime_ns for file in files if Path(file).is_file()]
-    return f"{files}{times}{os.environ.get(IN_CLUSTER)}"
+    times = [Path(file).stat().st_mtime_ns for file in _files().split(os.pathsep) if Path(file).is_file()]
+    return f"{_files()}{times}{os.environ.get(IN_CLUSTER)}"
+
+
+def _files() -> str:
+    return os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
 
 
 _clusters: dict[str, Future[_Opened]] = {}
+_plain_clients: dict[tuple[str | None, str | None], httpx.Client] = {}
 _opening = threading.Lock()
 
 
@@ -161,12 +196,12 @@ def _open(context: str | None, kubeconfig: str | None) -> _Opened:
 
     configuration = client.Configuration()
     if kubeconfig is not None:
-        document = json.loads(kubeconfig) if kubeconfig.startswith("{") else yaml.safe_load(kubeconfig)
-        config.load_kube_config_from_dict(document, context, configuration, persist_config=False)
+        config.load_kube_config_from_dict(yaml.safe_load(kubeconfig), context, configuration, persist_config=False)
     elif os.environ.get(IN_CLUSTER) and "KUBECONFIG" not in os.environ:
         config.load_incluster_config(configuration)
     else:
-        config.load_kube_config(context=context, client_configuration=configuration, persist_config=False)
+        # named, because the client looks at KUBECONFIG when it is imported and never again
+        config.load_kube_config(_files(), context, configuration, persist_config=False)
     trust: ssl.SSLContext | bool = False
     if configuration.verify_ssl or configuration.cert_file:
         trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
