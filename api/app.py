@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from api import batches, deployments, health, keys, logs, operations, predict, problems, rules, targets
+from api import audit, batches, deployments, health, keys, logs, operations, predict, problems, rules, targets
+from api.audited import Audited, seal_now_and_then
 from api.authentication import Authentication, Door, Keyring
 from api.body import BodyLimit
 from api.requests import RequestIds
@@ -38,7 +39,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    modules = (deployments, logs, predict, operations, batches, targets, keys, health, problems)
+    modules = (deployments, logs, predict, operations, batches, targets, keys, audit, health, problems)
     rules.check(module.router for module in modules)
     for module in modules:
         app.include_router(module.router)
@@ -47,6 +48,7 @@ def create_app() -> FastAPI:
     app.state.door = Door(settings())
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication, door=app.state.door)
+    app.add_middleware(Audited)
     app.add_middleware(RequestIds)
     return app
 
@@ -69,9 +71,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.watch = Watch(database())
     app.state.predict_threads = CapacityLimiter(settings().predict_threads)
     await run_in_threadpool(_seed_targets)
-    noting = asyncio.create_task(_note_uses(app.state.door.keyring))
+    ticking = [asyncio.create_task(_note_uses(app.state.door.keyring)), asyncio.create_task(seal_now_and_then())]
     yield
-    noting.cancel()
+    for task in ticking:
+        task.cancel()
+    # a thread that is writing goes on to its end
+    await asyncio.gather(*ticking, return_exceptions=True)
     await app.state.watch.closed_down()
     await run_in_threadpool(_note_last_uses, app.state.door.keyring)
     database().close()

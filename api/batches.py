@@ -29,7 +29,7 @@ from api.deployments import PageSize, PageToken
 from api.problems import responses
 from api.requests import Who
 from api.submitting import PathName, Submission, description_of, once, rules_of
-from operations import access, queries, queue, targets
+from operations import access, audit, queries, queue, targets
 from operations.access import Permission, Principal
 from operations.admission import Asked
 from operations.batches import changes, planning, records, views
@@ -306,6 +306,8 @@ def _ended(session: Session, batch_id: str, ends_as: BatchState, reason: str, as
 
 def _shown(session: Session, batch: Batch, status: int = 200) -> Stored:
     session.flush()
+    if audit.noted(session).after is None:
+        audit.note(session, after={"state": batch.state.value, "strategy": batch.strategy, "reason": batch.reason})
     return Stored(status, {"Location": f"/v1/batches/{batch.id}"}, views.batch(session, batch))
 
 

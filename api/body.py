@@ -84,8 +84,10 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         known = _query_parameters(self.dependant)
         rule = RULES.get((min(self.methods or {""}), self.path), CLOSED)
+        action = f"{self.tags[0]}.{self.name.strip('_')}" if self.tags else self.name
 
         async def strict(request: Request) -> Response:
+            request.state.action = action
             _check_permission(request, rule)
             _check_query(request, known)
             if self.body_field is not None:

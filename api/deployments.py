@@ -47,6 +47,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("", status_code=202, responses=ACCEPTED, response_model=None)
 async def create(body: CreateBody, asking: Asking) -> Response:
     """Create a deployment."""
+    asking.about(body.target, body.name)
 
     def act(session: Any) -> submit.Accepted:
         access.check_target(asking.who, Permission.DEPLOY, body.target)

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api import audited
 from api.body import StrictRoute
 from api.problems import responses
 from api.requests import Who
@@ -141,6 +142,8 @@ def revoke(name: PathName, request: Request) -> dict[str, Any]:
     """End every key of this name, in this process at once and in others within seconds."""
     with database().write() as session:
         ended = [_view(row) for row in keys.revoke(session, name)]
+        audited.accepted(session, request, 200)
+    request.state.audited = True
     request.app.state.door.keyring.forget()
     return {"items": ended}
 
@@ -153,9 +156,11 @@ async def _made(request: Request, make: Callable[[Session], Made]) -> Response:
     def act() -> dict[str, Any]:
         with database().write() as session:
             made = make(session)
+            audited.accepted(session, request, 201)
             return {**_view(made.row), "key": made.secret}
 
     document = await run_in_threadpool(act)
+    request.state.audited = True
     request.app.state.door.keyring.forget()
     return JSONResponse(document, 201, headers=NO_STORE)
 

@@ -130,6 +130,7 @@ def respond(
     if not errors and type(error) in FIELDS:
         errors = (FieldError(FIELDS[type(error)], error.detail, error.remedy),)
     retry = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    scope.setdefault("state", {})["problem"] = {"problem": error.slug, "fields": [fault.field for fault in errors]}
     document = {
         "type": error.type,
         "title": error.title,

@@ -81,6 +81,8 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", f"{_TARGET}/help"): Rule(Permission.READ, "name"),
     ("POST", f"{_TARGET}/check"): Rule(Permission.DEPLOY, "name"),
     ("POST", f"{_TARGET}/adopt"): Rule(Permission.DEPLOY, "name", changes=True),
+    ("GET", "/v1/audit"): ADMINISTER,
+    ("POST", "/v1/audit/verify"): ADMINISTER,
     ("GET", "/v1/keys"): ADMINISTER,
     ("POST", "/v1/keys"): CHANGE_ALL,
     ("DELETE", "/v1/keys/{name}"): CHANGE_ALL,

@@ -18,9 +18,10 @@ from starlette.concurrency import run_in_threadpool
 
 from adapters import registry
 from adapters.description import Description
+from api import audited
 from api.requests import RequestId, Who
 from api.waiting import preferred_wait
-from operations import idempotency, ledger, presence, queries, queue, specs, views
+from operations import audit, idempotency, ledger, presence, queries, queue, specs, views
 from operations.database import database
 from operations.idempotency import Key, Stored
 from operations.models import Operation, Target
@@ -58,6 +59,10 @@ class Submission:
     if_match: IfMatchHeader = None
     on_conflict: OnConflict = "queue"
 
+    def about(self, target: str, name: str) -> None:
+        """Say what the request is about where its path does not, for the audit of what is refused."""
+        self.request.state.about = {"target": target, "name": name}
+
     def asked(self, deadline_seconds: float | None = None) -> Asked:
         """Who asks, and how, for ``operations.submit``."""
         return Asked(self.who.name, self.request_id, self.if_match, self.on_conflict, deadline_seconds, who=self.who)
@@ -69,6 +74,7 @@ async def take(submission: Submission, act: Callable[[Session], Accepted]) -> Re
     def submit(session: Session) -> tuple[Stored, Operation | None]:
         accepted = act(session)
         session.flush()
+        _note_outcome(session, accepted)
         return _answer(session, accepted), accepted.operation
 
     body = await submission.request.body()
@@ -132,11 +138,14 @@ def _record_once(submission: Submission, act: Act, body: bytes) -> tuple[Stored,
     with database().write() as session:
         stored = idempotency.begin(session, key) if key else None
         if stored is not None:
+            submission.request.state.audited = True  # when it was done
             known = (stored.body or {}).get("id") if stored.status == 202 else None
             return Stored(stored.status, {**stored.headers, "Idempotency-Replayed": "true"}, stored.body), known
         answer, operation = act(session)
+        audited.accepted(session, submission.request, answer.status)
         if key:
             idempotency.keep(session, key, answer)
+    submission.request.state.audited = True
     if operation is not None:
         tell(operation)
     return answer, operation.id if operation else None
@@ -169,6 +178,14 @@ def _answer(session: Session, accepted: Accepted) -> Stored:
         "Retry-After": str(RETRY_AFTER_SECONDS),
     }
     return Stored(202, headers, views.operation(accepted.operation))
+
+
+def _note_outcome(session: Session, accepted: Accepted) -> None:
+    """What is known of every accepted change; a change of an operation's own state has said more."""
+    if audit.noted(session).after is None:
+        deployment, operation = accepted.deployment, accepted.operation
+        after = {"generation": deployment.generation, "labels": deployment.labels}
+        audit.note(session, after=after, subject=operation.id if operation else None)
 
 
 def _operation(operation_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from operations import access, ledger
+from operations import access, audit, ledger
 from operations.access import Permission, Principal
 from operations.clock import instant
 from operations.ids import new_id
@@ -117,6 +117,14 @@ def record(
     )
     session.add(submitted)
     session.flush()
+    after = {
+        "generation": deployment.generation,
+        "labels": deployment.labels,
+        "operation": {"id": operation.id, "kind": kind.value, "retry_of": operation.retry_of},
+        "revision": desired.number if desired else None,
+        "spec": desired.spec if desired else None,
+    }
+    audit.note(session, target=deployment.target.name, deployment=deployment.name, subject=operation.id, after=after)
     return Accepted(deployment, operation)
 
 
@@ -186,6 +194,13 @@ def existing(
 def enter(session: Session, deployment: Deployment, asked: Asked, rules: Rules) -> Tip:
     """The tip that the request builds on, after its precondition held and what it supersedes was cancelled."""
     at = tip(session, deployment)
+    before = {
+        "generation": deployment.generation,
+        "labels": deployment.labels,
+        "revision": at.revision.number if at.revision else None,
+        "spec": at.revision.spec if at.revision else None,
+    }
+    audit.note(session, target=deployment.target.name, deployment=deployment.name, before=before)
     _check_generation(deployment, at, asked, rules)
     if at.unfinished and asked.on_conflict == "supersede":
         cancel_all(session, at, asked)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
+from operations import audit
 from operations.access import Grant, Permission, Principal, principal
 from operations.clock import instant, now
 from operations.models import ApiKey
@@ -84,6 +85,7 @@ def first(session: Session) -> Made | None:
 def rotate(session: Session, name: str, *, overlap: float, expires_in: float | None, by: str) -> Made:
     """Another key of this name; the ones before it end after ``overlap`` seconds. Raises KeyNotFound."""
     rows = _of(session, name)
+    audit.note(session, before=_told(rows[-1]))
     ends = instant(session) + overlap
     for row in rows:
         row.expires_at = ends if row.expires_at is None else min(row.expires_at, ends)
@@ -95,6 +97,7 @@ def revoke(session: Session, name: str) -> Sequence[ApiKey]:
     rows = _of(session, name)
     for row in rows:
         row.revoked_at = instant(session)
+    audit.note(session, subject=name, before=_told(rows[-1]), after={"revoked": [row.prefix for row in rows]})
     return rows
 
 
@@ -129,7 +132,12 @@ def _make(session: Session, name: str, grants: list[dict[str, object]], expires_
     )
     session.add(row)
     session.flush()
+    audit.note(session, subject=name, after=_told(row))
     return Made(row, token)
+
+
+def _told(row: ApiKey) -> dict[str, object]:
+    return {"prefix": row.prefix, "grants": row.grants, "expires_at": row.expires_at}
 
 
 def _of(session: Session, name: str) -> Sequence[ApiKey]:

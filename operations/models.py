@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Boolean, Double, Enum, ForeignKey, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Boolean, Double, Enum, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -294,3 +294,44 @@ class ApiKey(Base):
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
     last_used_at: Mapped[float | None]
+
+
+class AuditEntry(Base):
+    """One change that was accepted or refused. ``content`` is all of it, the other columns find it again.
+
+    ``number`` and ``hash`` are there once it is chained; nothing else is ever written to a row.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index(
+            "ix_audit_unsealed",
+            "at",
+            "id",
+            sqlite_where=text("number IS NULL"),
+            postgresql_where=text("number IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    number: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    at: Mapped[float]
+    principal: Mapped[str]
+    action: Mapped[str]
+    outcome: Mapped[str]
+    target: Mapped[str | None]
+    deployment: Mapped[str | None]
+    content: Mapped[str]
+    digest: Mapped[str]
+    hash: Mapped[str | None]
+
+
+class AuditHead(Base):
+    """The end of the audit's chain: one row."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str]
+    mac: Mapped[str]

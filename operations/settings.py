@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -107,6 +107,13 @@ class Settings(BaseSettings):
         86_400.0, ge=0, description="how long a rotated key goes on beside the new one where nothing is said"
     )
     key_days: float = Field(365.0, gt=0, description="how long a new key lives where nothing is said")
+
+    audit_seal_seconds: float = Field(1.0, gt=0, description="how often an API process chains new audit entries")
+    audit_key: SecretStr | None = Field(
+        None,
+        description="goes into the audit's hashes, so that who can write the database alone cannot forge the chain; "
+        "the same for every process and for ever",
+    )
 
     oidc_issuer: str = Field("", description="OpenID Connect issuer whose tokens are taken; empty: API keys only")
     oidc_audience: str = Field("modelport", description="audience that a token must be for")

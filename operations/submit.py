@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from operations import access, admission, ledger, specs
+from operations import access, admission, audit, ledger, specs
 from operations.access import Permission
 from operations.admission import Accepted, Asked, etag
 from operations.models import Operation, Revision, Target
@@ -201,11 +201,26 @@ def take_back(session: Session, operation_id: str, asked: Asked) -> Accepted:
 
 def cancel(session: Session, operation_id: str, asked: Asked) -> Operation:
     """Cancel an operation. Twice is the same as once. Raises TooLate, OperationNotFound."""
-    _operation(session, operation_id, asked)
+    before = _operation(session, operation_id, asked).state.value
     try:
-        return ledger.cancel(session, operation_id, by=asked.principal)
+        operation = ledger.cancel(session, operation_id, by=asked.principal)
     except ledger.TooLate as error:
         raise TooLate(f"operation {operation_id} has ended, or what it changed already serves") from error
+    note_cancelled(session, operation, before)
+    return operation
+
+
+def note_cancelled(session: Session, operation: Operation, before: str) -> None:
+    """Say for the audit what cancelling did."""
+    deployment = operation.deployment
+    audit.note(
+        session,
+        target=deployment.target.name,
+        deployment=deployment.name,
+        subject=operation.id,
+        before={"state": before},
+        after={"state": operation.state.value, "cancelled_by": operation.cancelled_by},
+    )
 
 
 def retry(session: Session, operation_id: str, asked: Asked) -> Accepted:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from operations import audit
 from operations.models import Deployment, Target
 from operations.problems import InvalidField, TargetInUse, UnknownTarget
 
@@ -38,6 +39,7 @@ def put(
     """Register the target, or change it. True beside it when it is new. Twice is the same as once."""
     target = session.scalars(select(Target).where(Target.name == name).with_for_update()).one_or_none()
     created = target is None
+    audit.note(session, target=name, before=_told(target) if target else None)
     if target is None:
         target = Target(name=name)
         session.add(target)
@@ -47,6 +49,7 @@ def put(
     target.settings, target.limits, target.credentials = settings, limits, credentials
     session.flush()
     session.refresh(target)
+    audit.note(session, after=_told(target))
     return target, created
 
 
@@ -55,12 +58,22 @@ def remove(session: Session, name: str) -> None:
     target = get(session, name)
     if _used(session, target):
         raise TargetInUse(f"the target {name} has, or had, deployments whose history it keeps")
+    audit.note(session, target=name, before=_told(target))
     session.execute(delete(Target).where(Target.id == target.id))
 
 
 def adapter_settings(settings: Mapping[str, Any]) -> Document:
     """The part of a target's settings that its adapter knows."""
     return {key: value for key, value in settings.items() if key not in OUR_SETTINGS}
+
+
+def _told(target: Target) -> Document:
+    return {
+        "uri": target.uri,
+        "settings": target.settings,
+        "limits": target.limits,
+        "credentials": target.credentials,
+    }
 
 
 def _used(session: Session, target: Target) -> bool:

@@ -8,7 +8,8 @@ import structlog
 from celery.worker.control import Panel
 from sqlalchemy import select
 
-from operations import ledger, queue
+from operations import audit, ledger, queue, submit
+from operations.audit import Source
 from operations.database import Database
 from operations.models import Operation
 from operations.settings import settings
@@ -30,12 +31,19 @@ def revoke(state: Any, task_id: str | list[str], terminate: bool = False, **_: o
                 if session.scalar(select(Operation.id).where(Operation.id == identity)) is None:
                     said.append(f"{identity} is no operation")
                     continue
+                before = session.get_one(Operation, identity)
+                was, asked_before = before.state.value, before.cancelled_by
                 try:
                     operation = ledger.cancel(session, identity, by="flower")
                 except ledger.TooLate:
                     said.append(f"{identity} can no longer be cancelled")
                     continue
                 session.flush()
+                # it fires in every worker; the first one did it
+                if asked_before is None and operation.cancelled_by == "flower":
+                    submit.note_cancelled(session, operation, was)
+                    source = Source("flower", str(state.hostname))
+                    audit.write(session, source, "operations.cancel", "accepted", what=audit.noted(session), status=0)
             queue.announce([operation], state.hostname)
             queue.hint(ledger.write_lane(operation))
             said.append(f"{identity} is being cancelled")

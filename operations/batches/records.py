@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from operations import ledger
+from operations import audit, ledger
 from operations.access import Permission, Principal, principal
 from operations.admission import Asked
 from operations.batches import strategy as strategies
@@ -87,6 +87,14 @@ def create(
     ]
     for start in range(0, len(rows), PORTION):
         session.execute(insert(BatchItem), rows[start : start + PORTION])
+    told = {
+        "change": change,
+        "selection": selection,
+        "strategy": wanted,
+        "total": len(items),
+        "state": batch.state.value,
+    }
+    audit.note(session, subject=batch.id, after=told)
     return batch
 
 
@@ -231,6 +239,8 @@ def steered_by(session: Session, batch_id: str, who: Principal | None) -> None:
     batch = get(session, batch_id, who)
     if not _sees(who, batch, Permission.DEPLOY):
         raise Forbidden(f"the batch is of {batch.principal}, and {who.name if who else ''} may not deploy everywhere")
+    told = {"state": batch.state.value, "strategy": batch.strategy}
+    audit.note(session, subject=batch.id, before=told)
 
 
 def counts(session: Session, batch_id: str, wave: int | None = None) -> dict[ItemState, int]:

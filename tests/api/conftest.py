@@ -64,6 +64,13 @@ def url(db: Database, hints: Any, announced: Any) -> Iterator[str]:
 
 
 @pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it comes: nobody without a key, and no key believed from memory. Before ``db``, which reads the settings."""
+    monkeypatch.delenv("MODELPORT_ANONYMOUS_ROLE")
+    monkeypatch.setenv("MODELPORT_KEY_CACHE_SECONDS", "0")
+
+
+@pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client:
         yield client

@@ -28,13 +28,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it comes: nobody without a key."""
-    monkeypatch.delenv("MODELPORT_ANONYMOUS_ROLE")
-    monkeypatch.setenv("MODELPORT_KEY_CACHE_SECONDS", "0")
-
-
-@pytest.fixture
 def admin(closed: None, db: Database, hints: object, announced: object) -> Iterator[httpx.Client]:
     with serving() as url, client(url, key(db, "admin", "root")) as http:
         yield http
