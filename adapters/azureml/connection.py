@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -32,6 +34,8 @@ KINDS = {
 }
 FIELDS = {"tenant_id", "client_id", "token", "certificate_password", *KINDS}
 SECRETS = ("token", "client_secret", "certificate_password")
+# how azure-identity words what a directory said that is down or too busy
+PASSING = re.compile(r"HTTP Error: (408|429|5\d\d)|temporarily|unavailable|tim(e|ed) ?out", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -125,8 +129,10 @@ def _signed_in(place: Place, sign_in: Callable[[], T], seconds: float, secrets: 
 def _kind(error: Exception) -> type[Temporary] | type[Denied]:
     """Whether trying again may help: not where the directory refused, nor where no way to sign in is set up."""
     status = getattr(getattr(error, "response", None), "status_code", None) or 0
-    names = {each.__name__ for each in type(error).__mro__}
-    if status in (408, 429) or status >= 500 or names & {"ServiceRequestError", "ServiceResponseError", "OSError"}:
+    causes = [error, *filter(None, (error.__cause__, error.__context__))]
+    names = {each.__name__ for cause in causes for each in type(cause).__mro__}
+    gone = names & {"ServiceRequestError", "ServiceResponseError", "OSError"}
+    if status in (408, 429) or status >= 500 or gone or PASSING.search(str(error)):
         return Temporary
     return Denied
 
@@ -173,6 +179,8 @@ def _opened(settings: AzureMlSettings, fields: JSON, seconds: float) -> Any:
         raise Denied(
             "this kind of credentials needs azure-identity: pip install 'modelport[azureml]', or give a token"
         ) from error
+    # it would log what the directory said as it is; we tell that, without the secrets that may be in it
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
     # the pipeline's own retries are off: who asks tries again
     options: JSON = {"retry_total": 0, "connection_timeout": seconds, "read_timeout": seconds}
     if settings.authority is not None:

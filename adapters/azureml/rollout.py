@@ -53,7 +53,10 @@ def decide(handle: Handle, facts: JSON, toward: Toward, look_seconds: float) -> 
         handle = {**handle, "absent": 0}
     case = _Case(handle, facts, facts["thing"], toward, look_seconds)
     if facts["waiting"]:
-        return case.wait()
+        # a switch that is under way when the change turns back is taken back once it has landed
+        sent = handle["sent"]
+        switching = toward == "back" and (sent["verb"], sent["toward"]) == ("traffic", "forward")
+        return case.wait(handle={**handle, "undoing": handle["undoing"] or switching})
     if handle["adopt"]:
         return case.adopt()
     if case.thing is not None and not case.is_ours:

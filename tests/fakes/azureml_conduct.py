@@ -70,9 +70,10 @@ class Conduct:
 
     With ``looks`` a write takes that many reads that show it, whatever the clock says: for tests of each point.
     ``retry_after`` comes with operations that are under way; ``location`` True: they are told by Location alone.
-    ``follows`` False: an endpoint whose deployment is being made says Succeeded. ``running`` is what an operation under
-    way calls itself, ``codeless`` True leaves ``error.code`` null. ``models`` are those that are registered in every
-    version, ``versions`` the newest of some. Tokens that begin with ``prefix`` are let in beside ``token``.
+    ``follows`` False: an endpoint whose deployment is being made says Succeeded. ``interruptible``: a deployment that
+    is being made can be deleted. ``running`` is what an operation under way calls itself, ``codeless`` True leaves
+    ``error.code`` null. ``models`` are those that are registered in every version, ``versions`` the newest of some,
+    ``taken`` names of endpoints of others in the region. Tokens that begin with ``prefix`` are let in beside ``token``.
     """
 
     seconds: float = 20.0
@@ -82,9 +83,11 @@ class Conduct:
     prefix: str | None = None
     scoring_token: str = "aad-fake-token"
     token_seconds: float = 3600.0
+    refresh_seconds: float = 2700.0
     retry_after: float | None = None
     location: bool = False
     follows: bool = True
+    interruptible: bool = False
     running: str = "InProgress"
     codeless: bool = False
     page_size: int = 100
@@ -130,8 +133,8 @@ class Conducted:
             "at": time.time(),
             "verb": verb,
             "name": name,
-            "query": str(request.url.query),
-            "headers": dict(request.headers),
+            "query": request.scope["query_string"].decode(),
+            "headers": {key.decode("latin-1"): value.decode("latin-1") for key, value in request.scope["headers"]},
             "body": (await request.body()).decode("latin-1"),
             "status": None,
         }
@@ -158,7 +161,7 @@ class Conducted:
         prefixed = self.conduct.prefix is not None and token.startswith(self.conduct.prefix)
         if self.conduct.token is not None and token != self.conduct.token and not prefixed:
             raise Refusal(401, "InvalidAuthenticationToken", f"The access token {token} is not valid.")
-        if not request.query_params.get("api-version"):
+        if b"api-version=" not in request.scope["query_string"]:
             raise Refusal(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
 
     def _refuse(self, verb: str, name: str, request: Request) -> None:

@@ -10,7 +10,6 @@ import time
 from dataclasses import asdict
 from fnmatch import fnmatch
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -28,12 +27,13 @@ class FakeAzureMl(Conducted):
         # uvicorn's own cycle, so that a connection can be broken without a word
         scope["transport"] = getattr(getattr(receive, "__self__", None), "transport", None)
         request = Request(scope, receive, send)
-        self.things.address = f"{str(request.base_url).rstrip('/')}/operations"
+        if not self.things.address:
+            self.things.address = f"{str(request.base_url).rstrip('/')}/operations"
         response = await self._routed(request)
         await response(scope, receive, send)
 
     async def _routed(self, request: Request) -> Response:
-        path = unquote(request.url.path)
+        path = request.scope["path"]
         method, parts = request.method, path.removeprefix(PATH).strip("/").split("/")
         if path.startswith("/_fake/"):
             return await self._control(request, parts[1])
@@ -211,7 +211,7 @@ class FakeAzureMl(Conducted):
                 raise Refusal(400, "BadRequest", "The endpoint does not take tokens.")
             token, until = f"aml-{name}-{len(self.tokens)}", time.time() + self.conduct.token_seconds
             self.tokens[token] = until
-            fresh = int(until - self.conduct.token_seconds / 4)
+            fresh = int(time.time() + self.conduct.refresh_seconds)
             return JSONResponse(
                 {"accessToken": token, "expiryTimeUtc": int(until), "refreshAfterTimeUtc": fresh, "tokenType": "Bearer"}
             )
@@ -297,6 +297,7 @@ class FakeAzureMl(Conducted):
         body = await request.json() if request.method == "POST" else {}
         if what == "conduct":
             self.conduct = Conduct(**{**asdict(self.conduct), **body})
+            self.things.interruptible = self.conduct.interruptible
         if what == "faults" and request.method == "POST":
             self.faults = [Fault(**fault) for fault in body["faults"]]
         for planted in body.get("endpoints", []) if what == "plant" else []:

@@ -86,6 +86,7 @@ class Things:
         self.operations: dict[str, Operation] = {}
         self.busy: dict[str, Operation] = {}
         self._numbers = itertools.count(1)
+        self.interruptible = False
 
     def put_endpoint(self, name: str, body: Document, fate: Fate) -> tuple[Thing, bool]:
         """What is there now, and whether this changes anything."""
@@ -155,6 +156,8 @@ class Things:
             return None
         if there.body["properties"].get("traffic", {}).get(deployment):
             raise _invalid(f"Cannot delete deployment {deployment}: it has live traffic.")
+        if self.interruptible and self.busy.get(name) is thing.operation:
+            del self.busy[name]
         self.refuse_while_busy(name, f"Cannot delete deployment {deployment} of endpoint {name}")
 
         def land() -> None:
