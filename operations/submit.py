@@ -28,7 +28,7 @@ from operations.problems import (
 )
 from operations.specs import Rules
 from operations.states import FINAL, Kind, State
-from operations.tips import tip
+from operations.tips import previous, tip
 
 __all__ = [
     "Accepted",
@@ -125,14 +125,13 @@ def rollback(
 ) -> Accepted:
     """Go back to revision ``number``, or relative to the tip to the last that served before it."""
     deployment, at, revision = admission.existing(session, target, name, asked, rules)
-    of_this = select(Revision).where(Revision.deployment_id == deployment.id)
     if number is not None:
-        wanted = session.scalars(of_this.where(Revision.number == number)).one_or_none()
+        of_this = select(Revision).where(Revision.deployment_id == deployment.id, Revision.number == number)
+        wanted = session.scalars(of_this).one_or_none()
         if wanted is None:
             raise RevisionNotFound(f"{target.name}/{name} has no revision {number}")
     else:
-        earlier = of_this.where(Revision.number < revision.number, Revision.landed_at.is_not(None))
-        wanted = session.scalars(earlier.order_by(Revision.number.desc()).limit(1)).one_or_none()
+        wanted = previous(session, revision)
         if wanted is None:
             raise NoPreviousRevision(f"no revision of {target.name}/{name} served before revision {revision.number}")
     if wanted.id == revision.id:

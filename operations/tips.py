@@ -38,6 +38,19 @@ def tips(session: Session, deployments: Sequence[Deployment]) -> list[Tip]:
     return [_tip(deployment, unfinished[deployment.id]) for deployment in deployments]
 
 
+def previous(session: Session, revision: Revision) -> Revision | None:
+    """What served last before this revision of the same deployment, by when it landed: numbers do not tell.
+
+    After a rollback from 2 to 1 and an update to 3 that is 1, and not the 2 that was left for a reason.
+    """
+    earlier = select(Revision).where(
+        Revision.deployment_id == revision.deployment_id,
+        Revision.id != revision.id,
+        Revision.landed_at.is_not(None),
+    )
+    return session.scalars(earlier.order_by(Revision.landed_at.desc(), Revision.number.desc()).limit(1)).one_or_none()
+
+
 def _tip(deployment: Deployment, unfinished: Sequence[Operation]) -> Tip:
     # what is being cancelled or undone will leave the deployment as it was
     coming = [o for o in unfinished if o.cancelled_by is None and o.state != State.UNDOING]

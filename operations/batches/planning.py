@@ -23,7 +23,7 @@ from operations.models import Deployment, Operation, Revision, Target
 from operations.problems import EmptyBatch, InvalidField, NoPreviousRevision, Refused
 from operations.specs import Rules
 from operations.states import State
-from operations.tips import tips
+from operations.tips import previous, tips
 
 Document = dict[str, Any]
 RulesOf = Callable[[Target], Rules]
@@ -164,12 +164,11 @@ def _would(
     elif action == "update":
         wanted = specs.build(rules, **specs.merged(revision.spec, change))
     elif action == "rollback":
-        query = select(Revision).where(Revision.deployment_id == row.id)
         if change.get("revision") is not None:
-            query = query.where(Revision.number == change["revision"])
+            query = select(Revision).where(Revision.deployment_id == row.id, Revision.number == change["revision"])
+            earlier = session.scalars(query).one_or_none()
         else:
-            query = query.where(Revision.number < revision.number, Revision.landed_at.is_not(None))
-        earlier = session.scalars(query.order_by(Revision.number.desc()).limit(1)).one_or_none()
+            earlier = previous(session, revision)
         if earlier is None:
             raise NoPreviousRevision("no revision served before")
         wanted = earlier.spec

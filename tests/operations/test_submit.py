@@ -55,7 +55,7 @@ def land(session: Session, accepted: Accepted) -> None:
     deployment = ledger.lock_deployment(session, operation.deployment_id)
     deployment.current_id = operation.desired_id
     if operation.desired_id:
-        session.get_one(Revision, operation.desired_id).landed_at = 1.0
+        session.get_one(Revision, operation.desired_id).landed_at = float(operation.seq)
     ledger.move(session, operation, State.SUCCEEDED, by="tests")
     session.flush()
     session.expire_all()
@@ -168,6 +168,24 @@ def test_rollback_reuses_the_revision_that_served_before(db: Database) -> None:
         absolute = submit.rollback(session, target, "iris", 2, ME, rules=RULES)
         assert absolute.operation is not None
         assert not absolute.operation.relative
+
+
+def test_rollback_after_a_rollback_and_an_update_goes_to_what_served_and_not_to_the_number_before(db: Database) -> None:
+    with db.write() as session:
+        target = rows.target(session)
+        for model in ("models:/iris/1", "models:/iris/2"):
+            land(session, apply(session, model))
+        land(session, submit.rollback(session, target, "iris", None, ME, rules=RULES))
+        land(session, apply(session, "models:/iris/3"))
+        accepted = submit.rollback(session, target, "iris", None, ME, rules=RULES)
+        assert accepted.operation is not None
+        assert accepted.operation.desired is not None
+        assert accepted.operation.desired.number == 1
+        land(session, accepted)
+        again = submit.rollback(session, target, "iris", None, ME, rules=RULES)
+        assert again.operation is not None
+        assert again.operation.desired is not None
+        assert again.operation.desired.number == 3
 
 
 def test_rollback_without_an_earlier_revision_is_refused(db: Database) -> None:
