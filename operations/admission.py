@@ -16,7 +16,7 @@ from operations.access import Permission, Principal
 from operations.clock import instant
 from operations.ids import new_id
 from operations.models import Deployment, Event, Operation, Revision, Target
-from operations.problems import Busy, DeploymentNotFound, PreconditionRequired, QueueFull, StaleGeneration
+from operations.problems import Busy, DeploymentNotFound, Forbidden, PreconditionRequired, QueueFull, StaleGeneration
 from operations.settings import settings
 from operations.specs import Rules
 from operations.states import Kind, Lane, State
@@ -146,13 +146,13 @@ def lock(session: Session, target: Target, name: str, asked: Asked, labels: Docu
     """The deployment's row, made if it was never there, locked, for who may change it and give it these labels.
 
     A name keeps its labels when its deployment is deleted, so that its history is shown to nobody else.
-    Raises Forbidden, DeploymentNotFound.
+    Raises Forbidden.
     """
     deployment = _locked(session, target, name)
-    if deployment.last_seq or labels is None:
-        access.check_deployment(asked.who, Permission.DEPLOY, target.name, deployment)
-    if labels is not None:
-        access.check_labels(asked.who, target.name, name, labels)
+    who = asked.who
+    if who is not None and deployment.last_seq and not who.may(Permission.DEPLOY, target.name, deployment.labels):
+        raise Forbidden(f"{target.name}/{name} is, or was, out of the reach of {who.name}; choose another name")
+    access.check_labels(who, target.name, name, deployment.labels if labels is None else labels)
     return deployment
 
 
