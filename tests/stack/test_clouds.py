@@ -1,4 +1,4 @@
-"""Both clouds through real processes, with credentials by reference that are found nowhere afterwards."""
+"""The clouds through real processes, with credentials by reference that are found nowhere afterwards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 import redis
 
 from stack.demo import connect, finish
+from tests.fakes.azureml import URI, AzureMl
+from tests.fakes.azureml_signin import TENANT, SignIn
 from tests.fakes.databricks import Databricks
 from tests.fakes.sagemaker import SageMaker
 from tests.stack.parts import FLOWER_AUTH, Parts
@@ -22,19 +24,32 @@ pytestmark = pytest.mark.stack
 TOKEN = "dapi-planted-token-0123456789"
 ACCESS_KEY, SECRET_KEY = "AKIAPLANTED0123456", "planted/secret+key0123456789"
 KEYS = json.dumps({"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY})
-MODELS = {"lakehouse": "models:/main.ml.iris/{}", "aws": "s3://models/iris/{}/model.tar.gz"}
-CONFIG: dict[str, dict[str, Any]] = {"lakehouse": {"workload_size": "Small", "scale_to_zero_enabled": True}, "aws": {}}
+CLIENT_SECRET = "planted~client.secret0123456789"
+ROBOT = json.dumps({"tenant_id": TENANT, "client_id": "robot", "client_secret": CLIENT_SECRET})
+# what the directory and an endpoint hand out in exchange begins so
+TOKENS, ENDPOINT_KEYS = "directory-token-", "key-iris-"
+MODELS = {
+    "lakehouse": "models:/main.ml.iris/{}",
+    "aws": "s3://models/iris/{}/model.tar.gz",
+    "azure": "azureml://jobs/train-{}/outputs/artifacts/paths/model",
+}
+CONFIG: dict[str, dict[str, Any]] = {
+    "lakehouse": {"workload_size": "Small", "scale_to_zero_enabled": True},
+    "aws": {},
+    "azure": {"instance_type": "Standard_DS3_v2"},
+}
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    env = {"LAKEHOUSE": TOKEN, "AWS_KEYS": KEYS}
-    folder = tmp_path_factory.mktemp("clouds")
+    folder, beside = tmp_path_factory.mktemp("clouds"), tmp_path_factory.mktemp("directory")
     fast = {"create_seconds": 0.5, "update_seconds": 0.5, "delete_seconds": 0.1}
     with (
         Databricks(seconds=0.5, token=TOKEN) as workspace,
         SageMaker(keys={ACCESS_KEY: SECRET_KEY}, **fast) as account,
-        Parts(folder, env=env, flower=True) as parts,
+        AzureMl(seconds=0.3, token="", prefix=TOKENS) as ml,
+        SignIn({"robot": CLIENT_SECRET}, beside) as directory,
+        Parts(folder, env=environment(directory), flower=True) as parts,
         connect(parts.api_url) as api,
     ):
         settings: dict[str, Any] = {"host": workspace.url, "look_seconds": 0.2}
@@ -48,14 +63,28 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         }
         aws = {"uri": "sagemaker:/us-east-1", "settings": settings, "credentials": "env:AWS_KEYS"}
         api.put("/v1/targets/aws", json=aws).raise_for_status()
+        settings = {
+            "resource_manager": ml.url,
+            "authority": directory.authority,
+            "instance_discovery": False,
+            "look_seconds": 0.2,
+        }
+        azure = {"uri": URI, "settings": settings, "credentials": "env:ROBOT"}
+        api.put("/v1/targets/azure", json=azure).raise_for_status()
         # what the vendor refuses comes with the credentials that it refused
         workspace.faults({"kind": "denied", "verb": "CREATE", "name": "refused"})
         account.faults({"kind": "denied", "action": "CreateEndpoint", "name": "refused"})
+        ml.faults({"kind": "denied", "verb": "ENDPOINT", "name": "refused"})
         yield parts
 
 
+def environment(directory: SignIn) -> dict[str, str]:
+    """The secrets, and the certificate of the directory that azure-identity has to trust."""
+    return {"LAKEHOUSE": TOKEN, "AWS_KEYS": KEYS, "ROBOT": ROBOT, "REQUESTS_CA_BUNDLE": str(directory.bundle)}
+
+
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("target", ["lakehouse", "aws"])
+@pytest.mark.parametrize("target", ["lakehouse", "aws", "azure"])
 def test_a_cloud_from_create_to_delete_leaves_no_secret(parts: Parts, target: str) -> None:
     with connect(parts.api_url) as api:
         path = f"/v1/deployments/{target}/iris"
@@ -76,7 +105,7 @@ def test_a_cloud_from_create_to_delete_leaves_no_secret(parts: Parts, target: st
         flower = httpx.get(f"{parts.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30.0, trust_env=False).text
         operations = api.get("/v1/operations").text
     assert refused["id"] in flower
-    for secret in (TOKEN, SECRET_KEY):
+    for secret in (TOKEN, SECRET_KEY, CLIENT_SECRET, TOKENS, ENDPOINT_KEYS):
         assert secret not in flower
         assert secret not in operations
         assert [place for place, text in stored(parts) if secret.encode() in text] == []
