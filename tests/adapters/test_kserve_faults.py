@@ -10,16 +10,9 @@ from tests.adapters import kserve_matrix as matrix
 from tests.adapters.kserve_target import TOKEN, VARIABLE
 from tests.fakes.kubernetes import Kubernetes
 
-# what each change writes when nothing goes wrong; a fault that is got over must not add to it
-PLAIN = {
-    "kserve": {
-        "create": {"apply": 1},
-        "delete": {"delete": 1},
-        **dict.fromkeys(("update", "rollback", "traffic"), {"apply": 1}),
-    },
-    # the Service alone bears the deployment's name
-    "plain": {"create": {"apply": 1}, "delete": {"delete": 1}, **dict.fromkeys(("update", "rollback"), {"apply": 1})},
-}
+# what each change writes when nothing goes wrong, without KServe to the Service, which alone bears the deployment's
+# name; a fault that is got over must not add to it
+EFFECTS = {kind: {"delete" if kind == "delete" else "apply": 1} for kind in matrix.KINDS}
 # in the other mode what differs from it: everything but what the API server alone does
 KNATIVE = ("none", "dropped_after", "stale_after", "flaps_after", "fails", "rolls_back", "stuck", "dropped_then_fails")
 CASES = [
@@ -47,5 +40,5 @@ def test_it_ends_right(
 
     assert outcome.is_right, outcome
     if outcome.ended == "landed":
-        assert outcome.effects == PLAIN["plain" if way == "plain" else "kserve"][kind]
+        assert outcome.effects == EFFECTS[kind]
     assert TOKEN not in outcome.message
