@@ -15,6 +15,7 @@ from stack.demo import connect, finish
 from tests.fakes.azureml import URI, AzureMl
 from tests.fakes.azureml_signin import TENANT, SignIn
 from tests.fakes.databricks import Databricks
+from tests.fakes.kubernetes import NAMESPACE, Kubernetes
 from tests.fakes.sagemaker import SageMaker
 from tests.stack.parts import FLOWER_AUTH, Parts
 from tests.stack.waiting import until
@@ -26,17 +27,20 @@ ACCESS_KEY, SECRET_KEY = "AKIAPLANTED0123456", "planted/secret+key0123456789"
 KEYS = json.dumps({"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY})
 CLIENT_SECRET = "planted~client.secret0123456789"
 ROBOT = json.dumps({"tenant_id": TENANT, "client_id": "robot", "client_secret": CLIENT_SECRET})
+CLUSTER_TOKEN = "planted-token-of-a-service-account-0123456789"
 # what the directory and an endpoint hand out in exchange begins so
 TOKENS, ENDPOINT_KEYS = "directory-token-", "key-iris-"
 MODELS = {
     "lakehouse": "models:/main.ml.iris/{}",
     "aws": "s3://models/iris/{}/model.tar.gz",
     "azure": "azureml://jobs/train-{}/outputs/artifacts/paths/model",
+    "cluster": "s3://models/iris/{}",
 }
 CONFIG: dict[str, dict[str, Any]] = {
     "lakehouse": {"workload_size": "Small", "scale_to_zero_enabled": True},
     "aws": {},
     "azure": {"instance_type": "Standard_DS3_v2"},
+    "cluster": {"min_replicas": 1},
 }
 
 
@@ -49,7 +53,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         SageMaker(keys={ACCESS_KEY: SECRET_KEY}, **fast) as account,
         AzureMl(seconds=0.3, token="", prefix=TOKENS) as ml,
         SignIn({"robot": CLIENT_SECRET}, beside) as directory,
-        Parts(folder, env=environment(directory), flower=True) as parts,
+        Kubernetes(seconds=0.3, token=CLUSTER_TOKEN) as cluster,
+        Parts(folder, env=environment(directory, cluster), flower=True) as parts,
         connect(parts.api_url) as api,
     ):
         settings: dict[str, Any] = {"host": workspace.url, "look_seconds": 0.2}
@@ -71,20 +76,36 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         }
         azure = {"uri": URI, "settings": settings, "credentials": "env:ROBOT"}
         api.put("/v1/targets/azure", json=azure).raise_for_status()
+        settings = {"gateway_url": cluster.url, "look_seconds": 0.2}
+        ml_namespace = {"uri": f"kserve:/{NAMESPACE}", "settings": settings, "credentials": "env:CLUSTER"}
+        api.put("/v1/targets/cluster", json=ml_namespace).raise_for_status()
         # what the vendor refuses comes with the credentials that it refused
         workspace.faults({"kind": "denied", "verb": "CREATE", "name": "refused"})
         account.faults({"kind": "denied", "action": "CreateEndpoint", "name": "refused"})
         ml.faults({"kind": "denied", "verb": "ENDPOINT", "name": "refused"})
+        cluster.faults({"kind": "denied", "verb": "APPLY", "name": "refused"})
         yield parts
 
 
-def environment(directory: SignIn) -> dict[str, str]:
+def environment(directory: SignIn, cluster: Kubernetes) -> dict[str, str]:
     """The secrets, and the certificate of the directory that azure-identity has to trust."""
-    return {"LAKEHOUSE": TOKEN, "AWS_KEYS": KEYS, "ROBOT": ROBOT, "REQUESTS_CA_BUNDLE": str(directory.bundle)}
+    secrets = {"LAKEHOUSE": TOKEN, "AWS_KEYS": KEYS, "ROBOT": ROBOT, "CLUSTER": kubeconfig(cluster)}
+    return {**secrets, "REQUESTS_CA_BUNDLE": str(directory.bundle)}
+
+
+def kubeconfig(cluster: Kubernetes) -> str:
+    return json.dumps(
+        {
+            "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
+            "users": [{"name": "u", "user": {"token": CLUSTER_TOKEN}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+    )
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("target", ["lakehouse", "aws", "azure"])
+@pytest.mark.parametrize("target", ["lakehouse", "aws", "azure", "cluster"])
 def test_a_cloud_from_create_to_delete_leaves_no_secret(parts: Parts, target: str) -> None:
     with connect(parts.api_url) as api:
         path = f"/v1/deployments/{target}/iris"
@@ -105,7 +126,7 @@ def test_a_cloud_from_create_to_delete_leaves_no_secret(parts: Parts, target: st
         flower = httpx.get(f"{parts.flower_url}/api/tasks", auth=FLOWER_AUTH, timeout=30.0, trust_env=False).text
         operations = api.get("/v1/operations").text
     assert refused["id"] in flower
-    for secret in (TOKEN, SECRET_KEY, CLIENT_SECRET, TOKENS, ENDPOINT_KEYS):
+    for secret in (TOKEN, SECRET_KEY, CLIENT_SECRET, TOKENS, ENDPOINT_KEYS, CLUSTER_TOKEN):
         assert secret not in flower
         assert secret not in operations
         assert [place for place, text in stored(parts) if secret.encode() in text] == []
