@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api import audited
 from api.body import StrictRoute
-from api.deployments import PageSize
+from api.deployments import PageSize, PageToken
 from api.problems import responses
 from api.schemas import Answer, Body
 from operations import auditing
@@ -44,10 +44,10 @@ class EntryAnswer(Answer):
 
 
 class EntryPage(Answer):
-    """Entries, in the order of the chain; ``after`` asks for the next."""
+    """Entries, in the order of the chain."""
 
     items: list[EntryAnswer]
-    after: int | None
+    next_page_token: str | None
 
 
 class VerifyBody(Body):
@@ -67,15 +67,15 @@ class VerdictAnswer(Answer):
     fault: str | None
 
 
-@router.get("", response_model=EntryPage, responses=responses(422))
+@router.get("", response_model=EntryPage, responses=responses(400, 422))
 def list_(
     principal: Word = None,
     action: Word = None,
     outcome: Literal["accepted", "refused", "failed"] | None = None,
     target: Word = None,
     deployment: Word = None,
-    after: Annotated[int, Query(ge=0, le=2**53, description="behind this number")] = 0,
     page_size: PageSize = None,
+    page_token: PageToken = None,
 ) -> dict[str, Any]:
     """The chained entries. New ones are chained within a second or so."""
     size = page_size or settings().page_size
@@ -83,7 +83,7 @@ def list_(
         "principal": principal, "action": action, "outcome": outcome, "target": target, "deployment": deployment
     }  # fmt: skip
     with database().read() as session:
-        return vars(auditing.entries(session, after=after, page_size=size, **wanted))
+        return vars(auditing.entries(session, page_size=size, page_token=page_token, **wanted))
 
 
 @router.post("/verify", response_model=VerdictAnswer, responses=responses(400, 413, 415, 422))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modelport.commands import applying, batches, config, deployments, operations, redeploying, targets
+from modelport.commands import applying, audit, batches, config, deployments, keys, operations, redeploying, targets
 from modelport.exits import MEANINGS
 
 EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())])
@@ -33,6 +33,8 @@ redeploying.add_to(app)
 app.add_typer(operations.group(), name="ops", help="Operations: what was asked for, and how it goes.")
 app.add_typer(batches.group(), name="batch", help="Batches: many changes released together, and how they go.")
 app.add_typer(targets.group(), name="targets", help="Targets: where models can be deployed.")
+app.add_typer(keys.group(), name="keys", help="API keys: who may do what.")
+app.add_typer(audit.group(), name="audit", help="The record of who changed what, and proof that it holds.")
 app.add_typer(config.group(), name="config", help="Profiles: servers by name, with their keys.")
 
 

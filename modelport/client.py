@@ -5,10 +5,11 @@ from __future__ import annotations
 from modelport.blocking.batches import Batches
 from modelport.blocking.deployments import Deployments
 from modelport.blocking.operations import Operations
+from modelport.blocking.security import Security
 from modelport.blocking.targets import Targets
 
 
-class Client(Deployments, Operations, Batches, Targets):
+class Client(Deployments, Operations, Batches, Targets, Security):
     """A modelport server, for one or many threads.
 
     ``url`` and ``api_key`` default to those of ``profile`` (``modelport config``), ``MODELPORT_URL`` and

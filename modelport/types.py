@@ -177,6 +177,62 @@ class Check(Document):
     checked_at: datetime | None = None
 
 
+class Grant(Document):
+    """A role, on some targets and on deployments with some labels, each of them everywhere when empty."""
+
+    role: str
+    targets: list[str] = Field(default_factory=list)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Key(Document):
+    """An API key. ``key`` is the secret, which only the answer that made it has."""
+
+    name: str
+    prefix: str
+    state: str
+    grants: list[Grant]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    key: str | None = Field(None, repr=False)
+
+
+class Keys(Document):
+    """Several keys."""
+
+    items: list[Key]
+
+
+class AuditEntry(Document):
+    """One change that was accepted, refused, or failed: who, from where, what, before and after."""
+
+    number: int
+    at: datetime
+    principal: str
+    address: str
+    action: str
+    outcome: str
+    status: int
+    target: str | None = None
+    deployment: str | None = None
+    subject: str | None = None
+    request_id: str | None = None
+    before: JSON | None = None
+    after: JSON | None = None
+
+
+class Verdict(Document):
+    """Whether the audit's chain holds, and ``head``, which is worth noting elsewhere."""
+
+    ok: bool
+    entries: int
+    head: str
+    fault: str | None = None
+
+
 class Batch(Document):
     """Many changes released together.
 

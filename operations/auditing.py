@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from operations import audit
 from operations.models import AuditEntry, AuditHead
 from operations.problems import InvalidField
+from operations.queries import Page, make_token, read_token
 from operations.views import time_of
 
 Document = dict[str, Any]
@@ -31,24 +32,18 @@ class Verdict:
     fault: str | None
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Some entries, and the number behind which the next page begins; None on the last."""
-
-    items: list[Document]
-    after: int | None
-
-
-def entries(session: Session, *, after: int, page_size: int, **wanted: str | None) -> Entries:
-    """Sealed entries behind number ``after``, in order; ``wanted`` narrows by column."""
+def entries(session: Session, *, page_size: int, page_token: str | None, **wanted: str | None) -> Page:
+    """Chained entries, in order; ``wanted`` narrows by column."""
+    filters = {"of": "audit", **wanted}
+    after = 0 if page_token is None else read_token(page_token, filters, int)[0]
     query = select(AuditEntry).where(AuditEntry.number > after)
     for column, value in wanted.items():
         if value is not None:
             query = query.where(getattr(AuditEntry, column) == value)
     rows = session.scalars(query.order_by(AuditEntry.number).limit(page_size + 1)).all()
     shown = rows[:page_size]
-    more = shown[-1].number if len(rows) > page_size else None
-    return Entries([view(row) for row in shown], more)
+    more = make_token(filters, shown[-1].number or 0) if len(rows) > page_size else None
+    return Page([view(row) for row in shown], more)
 
 
 def view(row: AuditEntry) -> Document:

@@ -142,7 +142,7 @@ def events(session: Session, operation_id: str, after: int = 0) -> Sequence[Even
 def event_page(session: Session, operation_id: str, page_size: int, page_token: str | None = None) -> Page:
     """An operation's events, in order."""
     filters = {"of": "events", "operation": operation_id}
-    after = 0 if page_token is None else _read_token(page_token, filters, int)[0]
+    after = 0 if page_token is None else read_token(page_token, filters, int)[0]
     rows = session.scalars(
         select(Event)
         .where(Event.operation_id == operation_id, Event.number > after)
@@ -151,7 +151,7 @@ def event_page(session: Session, operation_id: str, page_size: int, page_token: 
     ).all()
     more = len(rows) > page_size
     rows = rows[:page_size]
-    return Page(rows, _make_token(filters, rows[-1].number) if more else None)
+    return Page(rows, make_token(filters, rows[-1].number) if more else None)
 
 
 def batches(session: Session, page_size: int, page_token: str | None = None, who: Principal | None = None) -> Page:
@@ -167,14 +167,14 @@ def batch_items(
 ) -> Page:
     """A batch's items, in order."""
     filters = {"of": "items", "batch": batch_id, "state": state}
-    after = 0 if page_token is None else _read_token(page_token, filters, int)[0]
+    after = 0 if page_token is None else read_token(page_token, filters, int)[0]
     query = select(BatchItem).where(BatchItem.batch_id == batch_id, BatchItem.number > after)
     if state is not None:
         query = query.where(BatchItem.state == state)
     rows = session.scalars(query.order_by(BatchItem.number).limit(page_size + 1)).all()
     more = len(rows) > page_size
     rows = rows[:page_size]
-    return Page(rows, _make_token(filters, rows[-1].number) if more else None)
+    return Page(rows, make_token(filters, rows[-1].number) if more else None)
 
 
 def all_targets(session: Session, page_size: int, page_token: str | None = None, who: Principal | None = None) -> Page:
@@ -220,21 +220,23 @@ def _page(
 ) -> Page:
     key = tuple_(entity.created_at, entity.id)
     if page_token is not None:
-        after = _read_token(page_token, filters, float, str)
+        after = read_token(page_token, filters, float, str)
         query = query.where(key < tuple_(*after) if newest_first else key > tuple_(*after))
     order = (entity.created_at.desc(), entity.id.desc()) if newest_first else (entity.created_at, entity.id)
     rows = session.scalars(query.order_by(*order).limit(page_size + 1)).unique().all()
     more = len(rows) > page_size
     rows = rows[:page_size]
-    return Page(rows, _make_token(filters, rows[-1].created_at, rows[-1].id) if more else None)
+    return Page(rows, make_token(filters, rows[-1].created_at, rows[-1].id) if more else None)
 
 
-def _make_token(filters: Mapping[str, Any], *key: float | str) -> str:
+def make_token(filters: Mapping[str, Any], *key: float | str) -> str:
+    """The token of a page behind this key, for the list that these filters make."""
     document = json.dumps([_digest(filters), *key])
     return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
 
-def _read_token(token: str, filters: Mapping[str, Any], *kinds: type) -> tuple[Any, ...]:
+def read_token(token: str, filters: Mapping[str, Any], *kinds: type) -> tuple[Any, ...]:
+    """The key in a token. Raises InvalidPageToken where it was not given out for this list."""
     refused = InvalidPageToken.one("page_token", "was not given out for this list", InvalidPageToken.remedy)
     try:
         digest, *key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from modelport.calls.deployments import DeploymentCalls
 from modelport.calls.operations import OperationCalls
 from modelport.calls.request import D, O
+from modelport.calls.security import SecurityCalls
 from modelport.calls.targets import TargetCalls
 
 
-class Calls(DeploymentCalls[D, O], OperationCalls[D, O], TargetCalls[D, O]):
+class Calls(DeploymentCalls[D, O], OperationCalls[D, O], TargetCalls[D, O], SecurityCalls[D, O]):
     """All routes; deployments and operations are read into the classes that it is made with."""
