@@ -17,6 +17,8 @@ if [ "$1 $2" = "-m venv" ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python;
 """
 BROKEN = "#!/bin/sh\nexit 127\n"
 
+INSTALL = "python -m pip install --quiet --disable-pip-version-check -c constraints.txt"
+
 
 class Checkout:
     """A folder with the Makefile, and a PATH with nothing of Python but what a test puts there."""
@@ -70,7 +72,8 @@ def test_the_first_interpreter_that_works_makes_the_environment(checkout):
     assert checkout.called() == [
         "python3.12 --version",
         "python3.12 -m venv --clear .venv",
-        "python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[dev]",
+        f"{INSTALL} -e .[dev]",
+        f"{INSTALL} --no-deps mlflow-crusoe mlflow-triton-control",
     ]
 
 

@@ -104,7 +104,7 @@ def describe(scheme: str) -> Description:
         capabilities=Capabilities(
             has_preconditions=True, name_pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
         ),
-        extra="local",
+        extra="bridge",
         limits=Limits(parallel=4),
         deadline_seconds=3600.0,
         look_seconds=1.0,
