@@ -60,7 +60,11 @@ NOTHING_TO_DO = ("no_change", "refused")
     response_model=None,
 )
 async def create(body: BatchBody, asking: Asking) -> Response:
-    """Record a batch and let it begin."""
+    """Record a batch and let it begin.
+
+    A list of operations may also come as `application/x-ndjson`: one operation a line, and `{"strategy": ...}` on the
+    first line where it is not the default.
+    """
 
     def act(session: Session) -> Stored:
         items, change = _items(session, body, asking.who)

@@ -24,6 +24,10 @@ LARGEST_INTEGER = 2**53
 # read and thrown away of a body that is too large, so that its sender sees the answer and no reset connection
 DISCARDED_BYTES = 64 * 1024 * 1024
 
+NDJSON = "application/x-ndjson"
+LISTS = frozenset({"/v1/batches", "/v1/batches/plan"})  # where a body may be a list, one operation a line
+JSON_TYPE = (b"content-type", b"application/json")
+
 Place = tuple[int | str, ...]
 CLOSED = Rule(Permission.ADMINISTER)
 
@@ -93,9 +97,13 @@ class StrictRoute(APIRoute):
             if self.body_field is not None:
                 body = await request.body()
                 kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-                if body and kind != "application/json":
+                if body and kind == NDJSON and self.path in LISTS:
+                    request._json = read_lines(body)
+                    request.scope["headers"] = [*_without_type(request.scope["headers"]), JSON_TYPE]
+                    del request._headers
+                elif body and kind != "application/json":
                     raise UnsupportedMediaType(f"{kind or 'a body without Content-Type'} is not read here")
-                if body:
+                elif body:
                     request._json = read_json(body)
             return await handler(request)
 
@@ -119,6 +127,30 @@ def read_json(body: bytes) -> Any:
         raise InvalidBody(f"the body is not valid JSON: {error}") from None
     _check(document, ())
     return document
+
+
+def read_lines(body: bytes) -> Any:
+    """A list of operations, one JSON document a line, as the document with ``operations`` that says the same.
+
+    A first line ``{"strategy": ...}`` is the strategy. Raises InvalidBody, naming the line.
+    """
+    documents = []
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        if line.strip():
+            try:
+                documents.append(read_json(line))
+            except InvalidBody as fault:
+                raise InvalidBody(f"line {number}: {fault.detail}", fault.errors) from None
+    strategy = documents.pop(0) if documents and _keys(documents[0]) == {"strategy"} else {}
+    return {"operations": documents, **strategy}
+
+
+def _keys(document: Any) -> set[str]:
+    return set(document) if isinstance(document, dict) else set()
+
+
+def _without_type(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name != b"content-type"]
 
 
 def _check(value: Any, place: Place) -> None:

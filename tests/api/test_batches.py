@@ -240,3 +240,42 @@ def test_the_stream_tells_each_move_and_can_be_resumed(http: httpx.Client, serve
 def test_no_such_batch(http: httpx.Client) -> None:
     for response in (http.get("/v1/batches/zz"), http.post("/v1/batches/zz/pause"), http.get("/v1/batches/zz/events")):
         assert (response.status_code, response.json()["type"]) == (404, "/problems/batch-not-found")
+
+
+LINE = b'{"target": "here", "name": "%s", "action": "apply", "model_uri": "models:/iris/3"}\n'
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def test_a_list_may_be_one_operation_a_line(http: httpx.Client, served: list[str]) -> None:
+    body = b'{"strategy": {"max_concurrent": 2}}\n\n' + LINE % b"a" + (LINE % b"new").rstrip()
+    response = http.post("/v1/batches", content=body, headers=NDJSON | {"Idempotency-Key": "lines"})
+    assert response.status_code == 202, response.text
+    batch = response.json()
+    assert names_of(http, batch) == ["a", "new"]
+    assert batch["strategy"]["max_concurrent"] == 2
+    again = http.post("/v1/batches", content=body, headers=NDJSON | {"Idempotency-Key": "lines"})
+    assert again.json()["id"] == batch["id"]
+    planned = http.post("/v1/batches/plan", content=LINE % b"c", headers=NDJSON).raise_for_status().json()
+    assert planned["summary"] == {"apply": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (LINE % b"a" + b"{", 400, "line 2: "),
+        (LINE % b"a" + b'{"target": "here", "name": "b", "modle_uri": 1}', 422, "operations[1].modle_uri"),
+        (b"\n", 422, "operations"),
+        (LINE % b"a" + b"17", 422, "operations[1]"),
+        (LINE % b"a" + b'{"strategy": {}}', 422, "operations[1]"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(
+    http: httpx.Client, served: list[str], body: bytes, status: int, words: str
+) -> None:
+    response = http.post("/v1/batches", content=body, headers=NDJSON)
+    assert (response.status_code, words in response.text) == (status, True), response.text
+    assert http.get("/v1/batches").json()["items"] == []
+
+
+def test_lines_are_read_for_lists_only(http: httpx.Client, served: list[str]) -> None:
+    assert http.post("/v1/deployments", content=LINE % b"a", headers=NDJSON).status_code == 415
