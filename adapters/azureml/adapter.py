@@ -206,7 +206,7 @@ class AzureMlAdapter:
         name = moving(variant)
         try:
             if name is not None:
-                return replace(variant, model_uri=f"azureml:{name}:{self._workspace.newest_model(name)}")
+                return replace(variant, model_uri=f"models:/{name}/{self._workspace.newest_model(name)}")
             own, _, version = (registered(self._scope, variant) or "").partition("/versions/")
             prefix = f"{self._scope.path}/models/"
             if own.startswith(prefix) and not self._workspace.has_model(own.removeprefix(prefix), version):

@@ -15,7 +15,7 @@ from typing import Any
 
 from adapters.azureml import shapes
 from adapters.azureml.describe import ENDPOINT_WIDE, LONGEST_TAG_VALUE, AzureMlConfig
-from adapters.azureml.models import Scope, environment_id, registered, registered_name, source, type_of
+from adapters.azureml.models import Scope, asset_id, registered, registered_name, source, type_of
 from adapters.contract import JSON, Change, Permanent, Spec, Variant
 
 LONGEST_NAME = 32
@@ -193,11 +193,11 @@ def _body(scope: Scope, change: Change, variant: Variant, own: JSON, *, kubernet
         if key in own:
             properties[arm] = own[key]
     if "environment" in own:
-        properties["environmentId"] = environment_id(scope, own["environment"])
+        properties["environmentId"] = asset_id(scope, own["environment"])
     if "code_configuration" in own:
         code = own["code_configuration"]
         properties["codeConfiguration"] = {
-            "codeId": environment_id(scope, code["code"], "codes"),
+            "codeId": asset_id(scope, code["code"], "codes"),
             "scoringScript": code["scoring_script"],
         }
     for key, arm in shapes.PROBES.items():

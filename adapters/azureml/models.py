@@ -1,13 +1,14 @@
 """What a model URI names: a registered model by its id, or a place from which one is registered. No call is made here.
 
-=======================================================  ==========================================================
-``azureml:NAME:VERSION``, ``models:/NAME/VERSION``       a model of the workspace
-the same with ``@latest``, ``models:/NAME/latest``       its newest version when the operation starts
-``azureml://registries/R/models/NAME/versions/VERSION``  a model of a registry
-``/subscriptions/.../models/NAME/versions/VERSION``      the same by its ARM id
-``azureml://[subscriptions/.../]datastores/D/paths/P``   files in a datastore: registered first
-``azureml://[subscriptions/.../]jobs/J/outputs/O/paths/P``, ``runs:/J/P``  what a job wrote: registered first
-=======================================================  ==========================================================
+===========================================================  ======================================================
+``models:/NAME/VERSION``, ``azureml:NAME:VERSION``           a model of the workspace
+``models:/NAME/latest``, either with ``@latest``             its newest version when the operation starts
+``azureml://registries/R/models/NAME/versions/VERSION``      a model of a registry
+``azureml:/subscriptions/.../models/NAME/versions/VERSION``  a model by its ARM id
+``azureml://[subscriptions/.../]datastores/D/paths/P``       files in a datastore: registered first
+``azureml://[subscriptions/.../]jobs/J/outputs/O/paths/P``   what a job wrote: registered first
+``runs:/J/P``                                                the same among a job's artifacts
+===========================================================  ======================================================
 
 Forms from azure-ai-ml's ``constants/_common.py``; ``runs:/J/P`` is MLflow's way to say a path in a job's artifacts.
 """
@@ -24,7 +25,9 @@ TARGET = re.compile(r"azureml:/?/?/?(?P<subscription>[^/?#@:]+)/(?P<group>[^/?#@
 SHORT = re.compile(r"azureml:(?P<name>[\w.-]+)(?::(?P<version>[\w.-]+)|@(?P<label>[\w-]+))")
 MLFLOW = re.compile(r"models:/(?P<name>[\w.-]+)(?:/(?P<version>[\w.-]+)|@(?P<label>[\w-]+))")
 REGISTRY = re.compile(r"azureml://registries/[\w.-]+/models/[\w.-]+/versions/[\w.-]+")
-ARM_ID = re.compile(r"/subscriptions/[^/]+/resource[gG]roups/[^/]+/providers/Microsoft\.MachineLearningServices/.+")
+ARM_ID = re.compile(
+    r"(?:azureml:)?(?P<id>/subscriptions/[^/]+/resource[gG]roups/[^/]+/providers/Microsoft\.MachineLearningServices/.+)"
+)
 FILES = re.compile(
     r"azureml://(?P<long>subscriptions/[^/]+/resource[gG]roups/[^/]+/workspaces/[^/]+/)?"
     r"(?P<rest>(?:datastores/[\w.-]+|jobs/[\w.-]+/outputs/[\w.-]+)/paths/.+)"
@@ -33,8 +36,8 @@ RUN = re.compile(r"runs:/(?P<run>[\w.-]+)/(?P<path>.+)")
 LATEST = "latest"
 TYPES = {"custom": "custom_model", "triton": "triton_model"}
 HELP = (
-    "use azureml:NAME:VERSION or azureml:NAME@latest, models:/NAME/VERSION, azureml://registries/.../versions/VERSION, "
-    "an ARM id, azureml://datastores/.../paths/..., azureml://jobs/.../paths/... or runs:/RUN/PATH"
+    "use models:/NAME/VERSION or models:/NAME/latest, azureml://registries/.../versions/VERSION, "
+    "azureml:/subscriptions/..., azureml://datastores/.../paths/..., azureml://jobs/.../paths/... or runs:/RUN/PATH"
 )
 
 
@@ -97,7 +100,8 @@ def registered(scope: Scope, variant: Variant) -> str | None:
             raise Permanent(f"variant {variant.name}: {uri} names no version")
         return scope.asset("models", found["name"], found["version"])
     _checked(variant)
-    return uri if REGISTRY.fullmatch(uri) or ARM_ID.fullmatch(uri) else None
+    known = ARM_ID.fullmatch(uri)
+    return known["id"] if known else uri if REGISTRY.fullmatch(uri) else None
 
 
 def source(scope: Scope, variant: Variant) -> str:
@@ -128,14 +132,16 @@ def uri_of(scope: Scope, model: str) -> str:
     prefix = f"{scope.path}/models/".lower()
     if model.lower().startswith(prefix):
         name, _, version = model[len(prefix) :].partition("/versions/")
-        return f"azureml:{name}:{version}"
-    return model
+        return f"models:/{name}/{version}"
+    return f"azureml:{model}" if ARM_ID.fullmatch(model) else model
 
 
-def environment_id(scope: Scope, given: str, kind: str = "environments") -> str:
+def asset_id(scope: Scope, given: str, kind: str = "environments") -> str:
     """The id of an environment, or of another kind of asset, that is given as ``azureml:NAME:VERSION`` or by its id."""
-    found = SHORT.fullmatch(given)
-    return scope.asset(kind, found["name"], found["version"]) if found and found["version"] else given
+    found, known = SHORT.fullmatch(given), ARM_ID.fullmatch(given)
+    if found and found["version"]:
+        return scope.asset(kind, found["name"], found["version"])
+    return known["id"] if known else given
 
 
 def _checked(variant: Variant) -> None:

@@ -595,7 +595,7 @@ def planted(life: Life, **traffic: int) -> Spec:
 def test_what_is_adopted_keeps_serving_untouched(life: Life, target: AzureMlHarness) -> None:
     spec = planted(life, champion=90, challenger=10)
     assert spec.traffic == {"champion": 90, "challenger": 10}
-    assert spec.variants[1].model_uri == "azureml:theirs:1"
+    assert spec.variants[1].model_uri == "models:/theirs/1"
     assert {"instance_count": 2, "instance_type": "Standard_DS3_v2", "tags": {"cost": "x"}}.items() <= spec.variants[
         1
     ].config.items()
@@ -659,9 +659,9 @@ def test_what_nobody_can_ask_for_cannot_be_adopted(life: Life, target: AzureMlHa
 
 def test_the_newest_version_is_fixed_when_it_starts(life: Life, workspace: AzureMl) -> None:
     workspace.conduct(versions={"iris": "7"})
-    for uri in ("azureml:iris@latest", "models:/iris/latest"):
+    for uri in ("azureml:iris@latest", "models:/iris/latest", "models:/iris@latest"):
         resolved = life.adapter.resolve(Spec((Variant("main", uri, None, {}),), {"main": 100}))
-        assert resolved.variants[0].model_uri == "azureml:iris:7"
+        assert resolved.variants[0].model_uri == "models:/iris/7"
         assert life.adapter.resolve(resolved) == resolved
     assert "%24orderBy=createdtime+desc&%24top=1" in workspace.log("MODELS")[0]["query"]
 
@@ -672,7 +672,7 @@ def test_the_newest_version_is_fixed_when_it_starts(life: Life, workspace: Azure
         ("azureml:gone:1", "names nothing in the workspace"),
         ("azureml:gone@latest", "names nothing: .*gone"),
         ("models:/iris@champion", "label latest only"),
-        ("s3://bucket/model", "is no model that Azure ML can serve; use azureml:NAME:VERSION"),
+        ("s3://bucket/model", "is no model that Azure ML can serve; use models:/NAME/VERSION"),
         ("azureml://registries/azureml/models/iris/labels/latest", "is no model"),
     ],
 )
@@ -681,10 +681,13 @@ def test_what_names_no_version_is_told_with_its_variant(life: Life, uri: str, to
         life.adapter.resolve(Spec((Variant("main", uri, None, {}),), {"main": 100}))
 
 
-def test_a_registrys_model_is_served_by_its_id(life: Life) -> None:
-    uri = "azureml://registries/azureml/models/iris/versions/3"
+@pytest.mark.parametrize(
+    "uri",
+    ["azureml://registries/azureml/models/iris/versions/3", f"azureml:{PATH}/models/iris/versions/3"],
+)
+def test_a_model_is_served_by_its_id(life: Life, uri: str) -> None:
     life.settle(life.adapter.resolve(Spec((Variant("main", uri, None, {}),), {"main": 100})))
-    assert deployments(life)["main"]["properties"]["model"] == uri
+    assert deployments(life)["main"]["properties"]["model"] in (uri, uri.removeprefix("azureml:"))
 
 
 def test_a_model_that_may_not_be_read_may_be_served(life: Life, workspace: AzureMl) -> None:

@@ -92,7 +92,7 @@ def test_adopting_and_failing_through_the_service(url: str, workspace: AzureMl, 
     assert json.loads(answer)["served"] == "blue"
 
     workspace.conduct(failure=f"no weights for {TOKEN}")
-    ran = CliRunner().invoke(app, ["deploy", "ml/iris", "--model", "azureml:broken:1", "--url", url])
+    ran = CliRunner().invoke(app, ["deploy", "ml/iris", "--model", "models:/broken/1", "--url", url])
     assert ran.exit_code == 1
     assert "no weights for ***" in ran.output
     assert workspace.image("iris") is None

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from stack.up import Stack
+from tests.adapters.many import BY_HAND, deploy
 from tests.adapters.sagemaker_target import ACCESS_KEY, ROLE, SECRET
 from tests.fakes.sagemaker import SageMaker
-from tests.stack.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -44,7 +44,7 @@ def redeploy(
     """Create so many, redeploy all of them at once, and tell what the redeploying took."""
     times = dict.fromkeys(("create_seconds", "update_seconds"), seconds)
     keys = {ACCESS_KEY: SECRET}
-    environment = {"PROD_AWS": f"{ACCESS_KEY}:{SECRET}", "MODELPORT_OBSERVE_SECONDS": "0"}
+    environment = {"PROD_AWS": f"{ACCESS_KEY}:{SECRET}", **BY_HAND}
     with SageMaker(**times, keys=keys) as fake, Stack(folder, env=environment) as stack:
         with httpx.Client(base_url=stack.api_url, timeout=30.0, trust_env=False) as api:
             target = {
@@ -54,9 +54,9 @@ def redeploy(
                 "limits": limits,
             }
             api.put("/v1/targets/prod", json=target).raise_for_status()
-            deploy(api, count, "v1", wait)
+            deploy(api, "prod", count, model("v1"), wait)
             before, began = Counter(fake.counts()["calls"]), time.monotonic()
-            deploy(api, count, "v2", wait)
+            deploy(api, "prod", count, model("v2"), wait)
             spent, took = Counter(fake.counts()["calls"]), time.monotonic() - began
             spent.subtract(before)
         there = fake.things()
@@ -74,24 +74,12 @@ def redeploy(
     }
 
 
-def deploy(api: httpx.Client, count: int, version: str, wait: float) -> None:
-    def submit(number: int) -> None:
-        body = {"model_uri": f"s3://models/{version}/{number}.tar.gz", "config": {"instance_type": "ml.m5.xlarge"}}
-        api.put(f"/v1/deployments/prod/model-{number}", json=body).raise_for_status()
+def model(version: str) -> Callable[[int], dict[str, Any]]:
+    def body(number: int) -> dict[str, Any]:
+        uri = f"s3://models/{version}/{number}.tar.gz"
+        return {"model_uri": uri, "config": {"instance_type": "ml.m5.xlarge"}}
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(submit, range(count)))
-
-    def unfinished() -> int:
-        pages = (
-            api.get("/v1/operations", params={"state": state, "page_size": 1}).json()["items"]
-            for state in ("queued", "starting", "waiting", "undoing")
-        )
-        return sum(map(len, pages))
-
-    until(lambda: unfinished() == 0, seconds=wait, pause=0.25)
-    failed = api.get("/v1/operations", params={"state": "failed"}).json()["items"]
-    assert failed == [], failed[0]
+    return body
 
 
 if __name__ == "__main__":
