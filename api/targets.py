@@ -22,7 +22,7 @@ from api.problems import path_of, responses
 from api.requests import Who
 from api.schemas import AdoptBody, CheckAnswer, TargetAnswer, TargetBody, TargetPage
 from api.submitting import PathName, PreferHeader, Submission, description_of, once, rules_of, take
-from operations import presence, queries, submit, targets, views
+from operations import disclosure, presence, queries, submit, targets, views
 from operations.database import database
 from operations.idempotency import Stored
 from operations.models import QuestionKind, Target, Worker
@@ -137,6 +137,8 @@ def checked(uri: str, settings: Mapping[str, Any]) -> str:
         raise UnknownTargetKind.one(
             "uri", f"{uri[:200]!r} names no kind of target", f"The kinds are: {kinds}."
         ) from error
+    disclosure.check_text(uri, "uri")
+    disclosure.check(dict(settings), "settings")
     if not isinstance(settings.get("require_if_match", False), bool):
         raise InvalidSettings.one("settings.require_if_match", "is no boolean", "Give true or false.")
     try:

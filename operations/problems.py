@@ -4,7 +4,7 @@ Refused
 ├── InvalidBody, BodyTooLarge, UnsupportedMediaType, MethodNotAllowed
 ├── Invalid                     one or more fields, each named with its remedy
 │   ├── UnknownField, InvalidField, InvalidName, InvalidModelUri, InvalidTraffic
-│   ├── InvalidConfig, InvalidSettings, InvalidPageToken, InvalidPredictionInput
+│   ├── InvalidConfig, SecretInConfig, InvalidSettings, InvalidPageToken, InvalidPredictionInput
 │   └── NotSupportedByTarget, UnknownTargetKind
 ├── Unauthorized, Forbidden, TooManyRequests, TooSlow
 ├── KeyExists, KeyNotFound
@@ -129,6 +129,12 @@ class InvalidConfig(Invalid):
 
     slug, title = "invalid-config", "The target's config is not valid"
     remedy = "Ask GET /v1/targets/{name}/help for the keys and their types."
+
+
+class SecretInConfig(Invalid):
+    """A value looks like a secret; what is sent here is recorded and shown, so secrets are passed by reference."""
+
+    slug, title = "secret-in-config", "A secret stands where it would be shown"
 
 
 class InvalidSettings(Invalid):

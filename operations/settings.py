@@ -49,6 +49,18 @@ class Settings(BaseSettings):
         description="JSON: targets registered at the API's start if absent",
     )
 
+    model_schemes: list[str] = Field(
+        default_factory=lambda: [
+            *("models", "runs", "mlflow-artifacts", "s3", "gs", "wasb", "wasbs", "abfs", "abfss", "adl", "dbfs"),
+            *("hdfs", "viewfs", "r2", "b2", "oss", "azureml", "pvc", "oci", "hf"),
+        ],
+        description="JSON: schemes that a model URI may have; http would let users make workers call anything",
+    )
+    model_roots: list[str] = Field(
+        default_factory=lambda: ["."],
+        description="JSON: folders that models given as paths must be in, where they are read; [] takes no paths",
+    )
+
     lease_seconds: float = Field(
         60.0, gt=0, description="how long a worker may be silent before another takes its operation over"
     )

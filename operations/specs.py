@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from operations import disclosure, model_uris
 from operations.problems import (
     FieldError,
     Invalid,
     InvalidConfig,
     InvalidField,
-    InvalidModelUri,
     InvalidName,
     InvalidTraffic,
     NotSupportedByTarget,
@@ -29,7 +29,6 @@ Document = dict[str, Any]
 
 DEFAULT_VARIANT = "main"
 VARIANT_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-MODEL_URI_LENGTH = 2048
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,8 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
     if not VARIANT_NAME.fullmatch(name):
         raise InvalidName.one(f"{prefix}name", f"{name[:80]!r} is not allowed", f"it must match {VARIANT_NAME.pattern}")
     check_model_uri(uri, f"{prefix}model_uri")
+    # before it is validated: a refusal of the target quotes values
+    disclosure.check(dict(variant.get("config") or {}), f"{prefix}config")
     try:
         config = rules.config(dict(variant.get("config") or {}))
     except ValidationError as error:
@@ -169,14 +170,8 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
 
 
 def check_model_uri(uri: str, field: str) -> None:
-    """Whether it can be a model URI at all. Raises InvalidModelUri."""
-    remedy = "give it as MLflow knows it: models:/name/1, models:/name@alias, runs:/id/path, or a path"
-    if not uri.strip():
-        raise InvalidModelUri.one(field, "is empty", remedy)
-    if len(uri) > MODEL_URI_LENGTH:
-        raise InvalidModelUri.one(field, f"is longer than {MODEL_URI_LENGTH} characters", remedy)
-    if any(ord(character) < 32 or ord(character) == 127 for character in uri):
-        raise InvalidModelUri.one(field, "has control characters", remedy)
+    """Whether it is a model URI that is taken here. Raises InvalidModelUri, SecretInConfig."""
+    model_uris.check(uri, field)
 
 
 def _check_variants(rules: Rules, variants: Sequence[Document]) -> None:

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy.orm import Session
 
 from adapters.contract import Change, Conflict, Permanent, Spec
-from operations import ledger
+from operations import ledger, model_uris
 from operations.clock import instant
 from operations.ledger import Claim
 from operations.models import Operation, Revision
+from operations.problems import Refused
 from operations.states import Kind, Lane, State
 from worker.outcomes import Outcomes, problem
 from worker.places import Opened
@@ -132,7 +133,8 @@ class Beginning:
             desired = _found(operation, opened)
         elif operation.desired is not None:
             known = operation.desired.resolved
-            desired = Spec.from_json(known) if known else opened.adapter.resolve(Spec.from_json(operation.desired.spec))
+            desired = Spec.from_json(known) if known else _resolved(Spec.from_json(operation.desired.spec), opened)
+            _check_models(desired)
         current = deployment.current
         change = Change(
             installation=opened.place.installation,
@@ -145,6 +147,20 @@ class Beginning:
             labels=deployment.labels,
         )
         return desired, opened.adapter.plan(change)
+
+
+def _resolved(asked: Spec, opened: Opened) -> Spec:
+    # what was accepted may have been accepted under other settings
+    _check_models(asked)
+    return opened.adapter.resolve(asked)
+
+
+def _check_models(spec: Spec) -> None:
+    """What is read from this machine's disk lies where models may be, links followed. Raises Permanent."""
+    try:
+        model_uris.check_at_use(variant.model_uri for variant in spec.variants)
+    except Refused as refused:
+        raise Permanent(f"{refused.detail}; {refused.errors[0].remedy}") from None
 
 
 def _found(operation: Operation, opened: Opened) -> Spec:

@@ -316,7 +316,7 @@ def test_retry_does_not_bring_back_what_a_relative_change_built_on(db: Database)
 def test_a_target_that_begins_with_one_variant_refuses_several_at_creation_only(db: Database) -> None:
     narrow = rules(variants_at_create=False)
     two = {
-        "variants": [{"name": n, "model_uri": "m", "flavor": None, "config": {}} for n in "ab"],
+        "variants": [{"name": n, "model_uri": "models:/m", "flavor": None, "config": {}} for n in "ab"],
         "traffic": {"a": 100, "b": 0},
     }
     with pytest.raises(problems.NotSupportedByTarget), db.write() as session:
@@ -351,19 +351,19 @@ def test_what_does_not_exist_is_said(db: Database) -> None:
         ({}, problems.InvalidField, "model_uri"),
         ({"model_uri": " "}, problems.InvalidModelUri, "model_uri"),
         ({"model_uri": "a\nb"}, problems.InvalidModelUri, "model_uri"),
-        ({"model_uri": "m", "traffic": {"main": 99}}, problems.InvalidTraffic, "traffic"),
-        ({"model_uri": "m", "traffic": {"other": 100}}, problems.InvalidTraffic, "traffic.other"),
-        ({"model_uri": "m", "traffic": {"main": 101}}, problems.InvalidTraffic, "traffic.main"),
-        ({"model_uri": "m", "variants": []}, problems.InvalidField, "variants"),
+        ({"model_uri": "models:/m", "traffic": {"main": 99}}, problems.InvalidTraffic, "traffic"),
+        ({"model_uri": "models:/m", "traffic": {"other": 100}}, problems.InvalidTraffic, "traffic.other"),
+        ({"model_uri": "models:/m", "traffic": {"main": 101}}, problems.InvalidTraffic, "traffic.main"),
+        ({"model_uri": "models:/m", "variants": []}, problems.InvalidField, "variants"),
         ({"variants": []}, problems.InvalidField, "variants"),
-        ({"variants": [{"name": "a b", "model_uri": "m"}]}, problems.InvalidName, "variants[0].name"),
-        ({"variants": [{"name": "a", "model_uri": "m"}] * 2}, problems.InvalidField, "variants[1].name"),
+        ({"variants": [{"name": "a b", "model_uri": "models:/m"}]}, problems.InvalidName, "variants[0].name"),
+        ({"variants": [{"name": "a", "model_uri": "models:/m"}] * 2}, problems.InvalidField, "variants[1].name"),
         (
-            {"variants": [{"name": n, "model_uri": "m"} for n in "abcd"]},
+            {"variants": [{"name": n, "model_uri": "models:/m"} for n in "abcd"]},
             problems.NotSupportedByTarget,
             "variants",
         ),
-        ({"variants": [{"name": n, "model_uri": "m"} for n in "ab"]}, problems.InvalidTraffic, "traffic"),
+        ({"variants": [{"name": n, "model_uri": "models:/m"} for n in "ab"]}, problems.InvalidTraffic, "traffic"),
     ],
 )
 def test_a_wrong_specification_names_the_field(
