@@ -12,13 +12,13 @@ from adapters.azureml.arm import Busy, Missing, Started, Workspace
 from adapters.azureml.checking import answers
 from adapters.azureml.connection import settings_of
 from adapters.azureml.describe import DESCRIPTION
+from adapters.azureml.effects import Effect, accepted, interrupts, left, put_off
 from adapters.azureml.goals import VERSION, endpoint_body, goal, key_of, marks, variants_of
+from adapters.azureml.looking import Looking
 from adapters.azureml.models import moving, registered, scope_of
-from adapters.azureml.rollout import Effect, accepted, decide, left, put_off
+from adapters.azureml.rollout import decide
 from adapters.azureml.things import (
-    GAVE_UP,
     content,
-    deployment,
     endpoint,
     is_busy,
     operation_of,
@@ -31,7 +31,6 @@ from adapters.contract import (
     JSON,
     AdapterError,
     Change,
-    Conflict,
     Denied,
     Fence,
     Handle,
@@ -67,6 +66,7 @@ class AzureMlAdapter:
         self._workspace = Workspace(place)
         self._settings = settings_of(place)
         self._look_seconds = self._settings.look_seconds or DESCRIPTION.look_seconds
+        self._looking = Looking(self._workspace, self._settings, self._look_seconds)
         self._known: dict[str, tuple[JSON, Spec | None]] = {}
 
     def resolve(self, spec: Spec) -> Spec:
@@ -112,15 +112,11 @@ class AzureMlAdapter:
         """One call tells of what is under way. Of many, one list tells which endpoints are settled: those are asked."""
         listed: dict[str, JSON] | None = None
         if len(handles) > SINGLE_LOOKS:
-            listed = {shown["name"]: shown for shown in self._workspace.endpoints()}
+            # Azure tells names apart without regard to case
+            listed = {shown["name"].lower(): shown for shown in self._workspace.endpoints()}
 
         def ask(handle: Handle) -> Seen | AdapterError:
-            try:
-                return self._seen(handle, self._facts(handle, listed))
-            except Conflict as conflict:
-                return Seen({}, conflict.message)
-            except AdapterError as error:
-                return error
+            return self._looking.seen(handle, listed)
 
         if len(handles) == 1:
             found = {key: ask(handle) for key, handle in handles.items()}
@@ -150,6 +146,8 @@ class AzureMlAdapter:
                 raise
             return Progress(handle, "again", phase, again_in=self._look_seconds, message=error.message)
         except Permanent as error:
+            if interrupts(effect, toward, phase):
+                return put_off(handle, effect, phase, Temporary(error.message), self._look_seconds)
             if effect.verb not in ("drop", "unregister"):
                 raise
             return Progress(left(handle, effect, error.message), "again", phase, message=error.message)
@@ -165,13 +163,14 @@ class AzureMlAdapter:
     def observe_all(self) -> Iterable[Observed]:
         """One list, and the deployments of those endpoints without an owner that changed since."""
         summaries = {summary["name"]: summary for summary in self._workspace.endpoints()}
-        self._known = {name: kept for name, kept in self._known.items() if kept[0] == summaries.get(name)}
-        wanted = [n for n, s in summaries.items() if n not in self._known and owner(endpoint(s)) is None]
+        known = {name: kept for name, kept in self._known.items() if kept[0] == summaries.get(name)}
+        wanted = [n for n, s in summaries.items() if n not in known and owner(endpoint(s)) is None]
         with ThreadPoolExecutor(DESCRIPTION.limits.parallel, thread_name_prefix="observe") as pool:
             for name, there in zip(wanted, pool.map(self._workspace.deployments, wanted), strict=True):
-                self._known[name] = (summaries[name], spec_of(self._scope, summaries[name], there))
+                known[name] = (summaries[name], spec_of(self._scope, summaries[name], there))
+        self._known = known
         for name, summary in summaries.items():
-            yield self._observed(summary, self._known[name][1] if name in self._known else None)
+            yield self._observed(summary, known[name][1] if name in known else None)
 
     def observe(self, name: str) -> Observed | None:
         """One endpoint, with the specification of what it serves also where it is ours; None where there is none."""
@@ -193,7 +192,7 @@ class AzureMlAdapter:
         wanted = (handle["desired"] or handle["previous"] or {}).get("names", {})
         names = wanted if set(wanted.values()) & there else variants_of(there)
         chosen = {key: name for key, name in names.items() if variant in (None, key) and name in there}
-        tails = {key: self._tail(handle["name"], name, lines) for key, name in chosen.items()}
+        tails = {key: self._looking.tail(handle["name"], name, lines) for key, name in chosen.items()}
         if len(tails) == 1:
             return next(iter(tails.values()))
         return "\n".join(f"==> {key} <==\n{tail}" for key, tail in tails.items())
@@ -220,75 +219,21 @@ class AzureMlAdapter:
         return variant
 
     def _previous(self, change: Change, kept: Mapping[str, str]) -> JSON | None:
-        """What the change takes the place of; for a delete it is only told, so that nothing about it can be wrong."""
+        """What the change takes the place of; for a delete it is only told, so that nothing about it can be wrong.
+
+        Where the hint is missing, as after a way back that failed, it is what the last operation's handle knows: a way
+        back from here must not take an endpoint away that serves.
+        """
+        if change.current is None:
+            back = change.placed.get("toward") == "back"
+            there: JSON | None = change.placed.get("previous" if back else "desired")
+            return there
         try:
             return goal(self._scope, change, change.current, kept)
         except Permanent:
             if change.desired is None:
                 return None
             raise
-
-    def _facts(self, handle: Handle, listed: Mapping[str, JSON] | None) -> JSON:
-        facts: JSON = {"thing": None, "operation": None, "models": {}, "waiting": False, "log": ""}
-        sent, turning = handle["sent"], handle["toward"] == "back" and not handle["interrupted"]
-        patient = sent is not None and sent["toward"] == handle["toward"] and not turning
-        name = handle["name"]
-        shown = listed.get(name) if listed is not None else None
-        if shown is not None and patient and is_busy(endpoint(shown)["state"]):
-            return facts | {"thing": endpoint(shown)}
-        if sent is not None and sent["operation"]:
-            facts["operation"] = self._workspace.operation(sent["operation"])
-            if patient and facts["operation"]["status"] == "running":
-                return facts | {"waiting": True}
-        shown = shown if listed is not None else self._workspace.endpoint(name)
-        if shown is None:
-            return facts
-        facts["thing"] = thing = endpoint(shown)
-        ours = owner(thing) == (handle["installation"], handle["uid"])
-        if handle["desired"] is None or not (ours or handle["adopt"]):
-            return facts
-        thing["deployments"] = {each["name"]: deployment(each) for each in self._workspace.deployments(name)}
-        toward = handle["desired"] if handle["toward"] == "forward" else handle["previous"]
-        asked = [n for n in (toward or {"register": {}})["register"] if n not in handle["registered"]]
-        if not is_busy(thing["state"]):
-            facts["models"] = {model: self._workspace.has_model(model, VERSION) for model in asked}
-        return facts
-
-    def _seen(self, handle: Handle, facts: JSON) -> Seen | AdapterError:
-        try:
-            decision = decide(handle, facts, handle["toward"], self._look_seconds)
-            if decision.progress.outcome == "failed":
-                facts = self._with_reasons(handle, facts)
-                decision = decide(handle, facts, handle["toward"], self._look_seconds)
-        except Conflict as conflict:
-            return Seen(facts, conflict.message, needs_write=False)
-        except AdapterError as error:
-            return error
-        return Seen(facts, decision.progress.message, needs_write=decision.effect is not None)
-
-    def _with_reasons(self, handle: Handle, facts: JSON) -> JSON:
-        """The facts with Azure's own words and the end of the container's log, as far as they can be had."""
-        thing, goal = facts["thing"], handle["desired" if handle["toward"] == "forward" else "previous"]
-        if thing is None:
-            return facts
-        there = {n: each for n, each in (thing["deployments"] or {}).items() if n in (goal or {"bodies": {}})["bodies"]}
-        name, broken = next(((n, each) for n, each in there.items() if each["state"] in GAVE_UP), ("", None))
-        address = broken["operation"] if broken else thing["operation"]
-        try:
-            if not (facts["operation"] or {}).get("message") and address:
-                found = self._workspace.operation(address)
-                facts = facts | ({"operation": found} if found["status"] in GAVE_UP else {})
-            if broken and self._settings.failure_log_lines:
-                facts = facts | {"log": self._tail(handle["name"], name, self._settings.failure_log_lines)}
-        except AdapterError:
-            pass  # the failure is told all the same
-        return facts
-
-    def _tail(self, name: str, there: str, lines: int) -> str:
-        said = self._workspace.logs(name, there, lines) or self._workspace.logs(
-            name, there, lines, "StorageInitializer"
-        )
-        return "\n".join(said.splitlines()[-lines:])
 
     def _uid(self, facts: JSON) -> str | None:
         found = owner(facts)
@@ -320,21 +265,24 @@ class AzureMlAdapter:
             case "endpoint":
                 if workspace.endpoint(name) is not None:
                     return None
-                return workspace.put_endpoint(name, endpoint_body(handle, wanted, None, None, serving=False))
-            case "traffic":
+                body = endpoint_body(handle, wanted, None, None, serving=False)
+                return workspace.put_endpoint(name, {"location": workspace.location(), **body})
+            case "traffic" | "repair":
                 # what is replaced is the whole document: it is made from what is there at this moment
                 shown = workspace.endpoint(name)
                 there = endpoint(shown) if shown else None
                 if there is None or is_busy(there["state"]) or owner(there) != (handle["installation"], handle["uid"]):
                     return None
-                return workspace.put_endpoint(name, endpoint_body(handle, wanted, effect.other, shown, serving=True))
+                body = endpoint_body(handle, wanted, effect.other, shown, serving=effect.verb == "traffic")
+                return workspace.put_endpoint(name, {"location": there["location"], **body})
             case "tags":
                 own = marks(handle["installation"], handle["uid"]) | {"modelport_content": wanted["frame"]}
                 return workspace.patch_tags(name, {**facts["thing"]["tags"], **own})
             case "model":
                 workspace.put_model(effect.name, VERSION, wanted["register"][effect.name])
             case "deployment":
-                return workspace.put_deployment(name, effect.name, wanted["bodies"][effect.name])
+                body = {"location": facts["thing"]["location"], **wanted["bodies"][effect.name]}
+                return workspace.put_deployment(name, effect.name, body)
             case "check":
                 return answers(self._place, route_to(facts["thing"]), effect.name, wanted["smoke"].get(effect.name))
             case "drop":

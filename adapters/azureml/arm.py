@@ -95,7 +95,7 @@ class Workspace:
 
     def put_endpoint(self, name: str, body: JSON) -> Started:
         """Make or replace an endpoint; where its operation is. Raises also Busy, Conflict."""
-        return self._write("PUT", _endpoint(self._path, name), {"location": self.location(), **body})
+        return self._write("PUT", _endpoint(self._path, name), body)
 
     def patch_tags(self, name: str, tags: dict[str, str]) -> Started:
         """Replace an endpoint's tags; where its operation is. Raises also Busy, Missing."""
@@ -104,7 +104,7 @@ class Workspace:
     def put_deployment(self, endpoint: str, name: str, body: JSON) -> Started:
         """Make or replace a deployment; where its operation is. Raises also Busy, Missing."""
         path = f"{_endpoint(self._path, endpoint)}/deployments/{quote(name, safe='')}"
-        return self._write("PUT", path, {"location": self.location(), **body})
+        return self._write("PUT", path, body)
 
     def put_model(self, name: str, version: str, body: JSON) -> None:
         """Register a version of a model."""

@@ -97,7 +97,7 @@ def digest(value: object) -> str:
 
 
 def endpoint_body(handle: JSON, goal: JSON, other: JSON | None, shown: JSON | None, *, serving: bool) -> JSON:
-    """The whole document of the endpoint; ``serving`` False: without traffic, as it is made.
+    """The whole document of the endpoint; ``serving`` False: with the traffic that is shown, none where it is made.
 
     Made from what is shown, so that what others added stays; what ``other`` asked for and ``goal`` does not goes back
     to Azure's default. Azure's ``PATCH`` cannot change traffic, and ``properties`` can only be added to.
@@ -115,6 +115,8 @@ def endpoint_body(handle: JSON, goal: JSON, other: JSON | None, shown: JSON | No
         value = asked if key in wide else default if key in before or not there.get(arm) else there[arm]
         if value is not None and (key != "public_network_access" or "compute" not in wide):
             properties[arm] = value
+    if shown and not serving:
+        properties |= {key: there.get(key) or {} for key in ("traffic", "mirrorTraffic")}
     if serving:
         properties["traffic"] = goal["traffic"]
         mirrored = {k: v for k, v in (there.get("mirrorTraffic") or {}).items() if k in goal["traffic"]}

@@ -12,35 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from adapters.azureml.effects import Decision, Effect, Verb, left, turned
 from adapters.azureml.goals import shares_of
 from adapters.azureml.things import GAVE_UP, GOOD, carried, content, is_busy, owner, route
-from adapters.contract import JSON, Conflict, Handle, Leftover, Permanent, Phase, Progress, Temporary, Toward
-
-Verb = Literal["endpoint", "traffic", "tags", "model", "deployment", "check", "drop", "unregister", "delete"]
+from adapters.contract import JSON, Conflict, Handle, Leftover, Permanent, Phase, Progress, Toward
 
 # Reads may miss a thing for a moment: so many in a row are believed
 ABSENT_LOOKS = 2
 # ... and so many where an accepted write, of this change or the last, says otherwise
 LATE_LOOKS = 5
 DELETE_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The one write of a step, or the one question to a new deployment."""
-
-    verb: Verb
-    name: str = ""
-    goal: JSON | None = None
-    other: JSON | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do, if anything; without it, ``progress`` is what the step came to."""
-
-    progress: Progress
-    effect: Effect | None = None
 
 
 def decide(handle: Handle, facts: JSON, toward: Toward, look_seconds: float) -> Decision:
@@ -66,25 +47,6 @@ def decide(handle: Handle, facts: JSON, toward: Toward, look_seconds: float) -> 
     if handle["desired"] is None:
         return case.delete()
     return case.forward() if toward == "forward" else case.back()
-
-
-def turned(handle: Handle, toward: Toward) -> Handle:
-    """The handle in this direction; what was counted in the other one is forgotten."""
-    return handle if handle["toward"] == toward else {**handle, "toward": toward, "absent": 0, "late": 0, "tries": 0}
-
-
-def accepted(handle: Handle, effect: Effect, operation: str | None) -> Handle:
-    """The handle once Azure took the write, or the deployment answered well."""
-    handle = {**handle, "absent": 0, "late": 0}
-    if effect.verb == "check":
-        return {**handle, "checked": [*handle["checked"], effect.name]}
-    if effect.verb == "model":
-        return {**handle, "registered": [*handle["registered"], effect.name]}
-    if effect.verb == "unregister":
-        gone = [name for name in handle["models"] if name != effect.name]
-        return {**handle, "models": gone, "registered": [n for n in handle["registered"] if n != effect.name]}
-    sent = {"verb": effect.verb, "name": effect.name, "toward": handle["toward"], "operation": operation}
-    return {**handle, "sent": sent, "deleted": handle["deleted"] or effect.verb == "delete"}
 
 
 @dataclass(frozen=True)
@@ -168,6 +130,9 @@ class _Case:
         if failed is not None:
             return failed
         self._refuse_fixed(goal)
+        if self.there["state"] in GAVE_UP and not all(name in self.deployments for name in goal["bodies"]):
+            # nothing can be made in an endpoint that failed before
+            return self._write(Effect("repair", goal={"wide": {}}), "prepare")
         for name in goal["register"]:
             if name not in self.handle["registered"] and not self.facts["models"].get(name):
                 return self._write(Effect("model", name, goal), "prepare")
@@ -381,16 +346,3 @@ class _Case:
         return Decision(
             Progress(self.handle, outcome, "clean", message=words, leftovers=self._leftovers(), route=there)
         )
-
-
-def left(handle: Handle, effect: Effect, why: str) -> Handle:
-    """The handle once something of before stays behind: the next change, or a reconcile, tries to remove it again."""
-    kind = "model" if effect.verb == "unregister" else "deployment"
-    return {**handle, "sent": None, "left": {**handle["left"], effect.name: [kind, why]}}
-
-
-def put_off(handle: Handle, effect: Effect, phase: Phase, error: Temporary, look_seconds: float) -> Progress:
-    """What a refusal for the moment comes to: the write is tried again after another look."""
-    if effect.verb == "drop" and handle["toward"] == "back" and phase == "prepare":
-        handle = {**handle, "interrupted": True}
-    return Progress(handle, "again", phase, again_in=error.retry_in or look_seconds, message=error.message)

@@ -36,6 +36,7 @@ def endpoint(shown: JSON) -> JSON:
         "scoring_uri": properties.get("scoringUri"),
         "auth": MODES.get(properties.get("authMode") or "", "key"),
         "compute": properties.get("compute"),
+        "location": shown.get("location"),
         "operation": operation_of(properties),
         "deployments": None,
     }

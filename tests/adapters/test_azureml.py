@@ -507,6 +507,35 @@ def test_the_location_is_asked_of_the_workspace_once(another: Another, workspace
     assert len(workspace.log("WORKSPACE")) == 1
 
 
+def test_an_endpoint_that_failed_before_is_written_anew_first(life: Life, workspace: AzureMl) -> None:
+    workspace.faults({"kind": "fails", "verb": "ENDPOINT", "message": "no capacity"})
+    failed = life.bring(life.plan(life.target.spec("a", tags={"team": "a"})))
+    assert (failed.outcome, "no capacity" in failed.message) == ("failed", True)
+    life.settle(life.target.spec("b"))
+    assert written(workspace) == ["ENDPOINT", "ENDPOINT", "DEPLOYMENT", "SCORE", "ENDPOINT"]
+    assert endpoint(life)["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_after_a_way_back_that_failed_nothing_that_serves_is_taken_away(life: Life, target: AzureMlHarness) -> None:
+    life.given(target.spec("a"))
+    handle = life.until(life.plan(target.spec("b")), "DEPLOYMENT")
+    life.placed, life.current = {**handle, "toward": "back"}, None  # it is not known what serves
+    again = life.until(life.plan(target.spec("broken")), "DEPLOYMENT")
+    assert life.bring(again, "back").outcome == "done"
+    assert set(life.serves() or {}) == {"models", "traffic", "mirror"}
+    assert [model.endswith("/a/versions/1") for model in (life.serves() or {})["models"].values()] == [True]
+
+
+def test_a_deployment_that_may_not_be_interrupted_is_deleted_once_it_is_made(life: Life, workspace: AzureMl) -> None:
+    life.given(life.target.spec("a"))
+    workspace.conduct(looks=4)
+    handle = life.step(life.plan(life.target.spec("b"))).handle
+    workspace.faults({"kind": "refused", "verb": "DROP", "message": "not while it is being made"})
+    ended = life.bring(handle, "back")
+    assert (ended.outcome, ended.leftovers) == ("done", ())
+    assert len(deployments(life)) == 1
+
+
 # looking at many
 
 
