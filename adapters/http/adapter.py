@@ -1,4 +1,4 @@
-"""The verbs of an in-house platform. What they send and understand is the contract in ``tests/fakes``' platform."""
+"""The verbs of an in-house platform. What they send and understand is ``docs/targets/http-openapi.yaml``."""
 
 from __future__ import annotations
 
