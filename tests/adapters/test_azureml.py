@@ -570,6 +570,38 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(workspace: AzureMl, ta
     assert isinstance(seen[lives[1].name], Seen)
 
 
+@pytest.mark.parametrize("kind", ["stale", "not_found", "throttled"])
+@pytest.mark.parametrize("desired", ["a", "b", None])
+def test_changes_land_in_company_too_however_the_list_lags(
+    life: Life, workspace: AzureMl, kind: str, desired: str | None
+) -> None:
+    target = life.target
+    if desired != "a":
+        life.given(target.spec("a"))
+    others = {f"other-{n}": Life(target).plan(target.spec("a")) for n in range(4)}
+    handle, progress = life.plan(target.spec(desired) if desired else None), None
+    for count in range(40):
+        if count % 3 == 0:
+            workspace.faults({"kind": kind, "verb": "LIST", "count": 2, "retry_after": 0})
+        try:
+            seen = life.adapter.look_many({"one": handle, **others})["one"]
+        except Temporary:
+            continue
+        assert isinstance(seen, Seen)
+        progress = life.step(handle, seen=seen)
+        handle = through_json(progress.handle)
+        if progress.outcome != "again":
+            break
+    assert progress is not None
+    assert progress.outcome == "done"
+    ends = {
+        "a": {"endpoint": 1, "deployment": 1, "traffic": 1},
+        "b": {"deployment": 1, "traffic": 1, "drop": 1},
+        None: {"delete": 1},
+    }
+    assert life.effects() == ends[desired]
+
+
 # observing and adopting
 
 
