@@ -1,6 +1,7 @@
 """References to secrets, resolved where they are used and never kept.
 
-``env:NAME`` is an environment variable of the process that talks to the target, ``file:PATH`` a file that it can read.
+``env:NAME`` is an environment variable of the process that talks to the target, ``file:PATH`` a file that it can read,
+``aws-secret:REGION/NAME`` a secret of AWS Secrets Manager that its role may read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ def resolve(reference: str) -> str:
         return _filled(reference, _from_environment(place))
     if kind == "file" and place:
         return _filled(reference, _from_file(Path(place)))
-    raise Denied("the target's credentials are not a reference of the form env:NAME or file:PATH")
+    if kind == "aws-secret" and place:
+        from adapters import secret_managers
+
+        return _filled(reference, secret_managers.from_aws(place))
+    raise Denied(
+        "the target's credentials are not a reference of the form env:NAME, file:PATH or aws-secret:REGION/NAME"
+    )
 
 
 def for_header(reference: str, secret: str) -> str:

@@ -113,8 +113,11 @@ class TargetBody(Body):
     uri: Uri = Field(examples=["local"])
     settings: Config = {}
     limits: LimitsBody = LimitsBody()
-    credentials: Annotated[str, StringConstraints(pattern=r"^(env|file):.+$", max_length=1024)] | None = Field(
-        None, description="a reference (env:NAME, file:PATH) that the worker resolves; never the secret itself"
+    credentials: Annotated[str, StringConstraints(pattern=r"^(env|file|aws-secret):.+$", max_length=1024)] | None = (
+        Field(
+            None,
+            description="a reference (env:NAME, file:PATH, aws-secret:REGION/NAME), resolved at use; never the secret",
+        )
     )
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from adapters import credentials
+from adapters import credentials, outgoing
 from adapters.contract import Permanent, Place
 from adapters.http.describe import HttpSettings
 
@@ -24,7 +24,7 @@ def open_client() -> httpx.Client:
     limits = httpx.Limits(
         max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
     )
-    return httpx.Client(limits=limits, follow_redirects=False, verify=_trust())
+    return outgoing.client(limits, _trust())
 
 
 @cache
@@ -40,6 +40,9 @@ def base_of(place: Place) -> str:
         raise Permanent(f"the URI of target {place.name} holds credentials; register a reference to them instead")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise Permanent(f"the URI of target {place.name} is not of the form http://HOST:PORT/BASE or https://HOST/BASE")
+    wrong = outgoing.check_host(parts.hostname)
+    if wrong:
+        raise Permanent(f"the URI of target {place.name}: {wrong}")
     return place.uri.rstrip("/")
 
 
@@ -69,6 +72,8 @@ def send(
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
+            if len(body) > outgoing.ANSWER_BYTES:
+                raise httpx.ReadError(f"the answer is longer than {outgoing.ANSWER_BYTES} bytes")
             if deadline.passed:
                 raise httpx.ReadTimeout(f"no whole answer within {seconds:g} s", request=response.request)
     # the body is decoded by now, and its headers must not say otherwise
