@@ -10,6 +10,7 @@ from adapters.contract import JSON, Spec, Variant
 from adapters.kserve import goals
 from adapters.kserve.describe import KServeConfig
 from adapters.kserve.things import frame_keys
+from adapters.kubernetes.settings import reference_to
 
 
 def spec_of(shown: JSON) -> Spec | None:
@@ -28,8 +29,7 @@ def spec_of(shown: JSON) -> Spec | None:
         "runtime_version": model.get("runtimeVersion"),
         "args": model.get("args"),
         "resources": model.get("resources"),
-        "env": {each["name"]: each["value"] for each in model.get("env") or [] if "value" in each} or None,
-        "env_from_secrets": _secrets(model.get("env") or []) or None,
+        "env": _variables(model.get("env") or []) or None,
         "service_account": predictor.get("serviceAccountName"),
         "node_selector": predictor.get("nodeSelector"),
         "tolerations": [
@@ -61,6 +61,10 @@ def _frame_part(notes: Mapping[str, str], metadata: JSON, kind: str) -> dict[str
     return {key: shown[key] for key in frame_keys(notes).get(kind, {}) if key in shown} or None
 
 
-def _secrets(env: Iterable[JSON]) -> dict[str, str]:
-    references = {each["name"]: (each.get("valueFrom") or {}).get("secretKeyRef") for each in env}
-    return {name: f"{ref.get('name')}/{ref.get('key')}" for name, ref in references.items() if ref}
+def _variables(env: Iterable[JSON]) -> dict[str, str | None]:
+    """By name their values; None, which no config takes, for those that come from anything but a Secret."""
+    found: dict[str, str | None] = {}
+    for each in env:
+        reference = (each.get("valueFrom") or {}).get("secretKeyRef")
+        found[each["name"]] = reference_to(reference["name"], reference["key"]) if reference else each.get("value")
+    return found

@@ -121,9 +121,12 @@ class _Case:
         differs = before is None or before["content"] != goal["content"]
         if differs and not self.handle["undoing"] and self._is_complete(goal):
             return self._serving(goal, "landed")
-        if before is None:
-            return self._remove()
-        return self._bring(before)
+        if before is not None:
+            return self._bring(before)
+        if not self._is_of(goal):
+            # nobody knows what was before, and this is nothing that the change made
+            return self.end("done", "left as it was found")
+        return self._remove()
 
     def delete(self) -> Decision:
         if self.thing is None:
@@ -201,6 +204,13 @@ class _Case:
         if self.handle["deleted"] and self.handle["late"] < LATE_LOOKS:
             return self._later("deleted; the API server still shows it")
         return self._write(Effect("delete"))
+
+    def _is_of(self, goal: JSON) -> bool:
+        """Whether this change made what is there, as far as can be told."""
+        if self.handle["sent"] or self.handle["deleted"] or self.there["deleting"]:
+            return True
+        wanted = [[name, told] for name, told in goal["digests"].items()]
+        return self.there["base"] in wanted or self.there["side"] in wanted
 
     def _is_complete(self, goal: JSON) -> bool:
         if self.thing is None or self.there["deleting"] or self._lags():

@@ -130,11 +130,11 @@ def client_for(ca_file: str | None = None, ca_data: str | None = None) -> httpx.
         return known
 
 
-def _client(trust: ssl.SSLContext | bool) -> httpx.Client:
+def _client(trust: ssl.SSLContext | bool, proxy: str | None = None) -> httpx.Client:
     limits = httpx.Limits(
         max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
     )
-    return httpx.Client(limits=limits, follow_redirects=False, verify=trust, trust_env=False)
+    return httpx.Client(limits=limits, follow_redirects=False, verify=trust, proxy=proxy)
 
 
 def _is_kubeconfig(secret: str) -> bool:
@@ -209,7 +209,7 @@ def _open(context: str | None, kubeconfig: str | None) -> _Opened:
             trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
         if configuration.cert_file:
             trust.load_cert_chain(configuration.cert_file, configuration.key_file)
-    return _Opened(configuration.host.rstrip("/"), _client(trust), configuration)
+    return _Opened(configuration.host.rstrip("/"), _client(trust, configuration.proxy), configuration)
 
 
 def _begun(call: Callable[[], T]) -> Future[T]:

@@ -96,6 +96,10 @@ class _Case:
             landed = self._serving(goal, "landed")
             left = tuple(Leftover("Deployment", each["name"], "of the version before") for each in self._others(goal))
             return replace(landed, progress=replace(landed.progress, leftovers=left))
+        made = self._of(goal) or self.handle["sent"] or self.handle["removed"]
+        if before is None and not made and (self.service is not None or self.deployments):
+            # nobody knows what was before, and this is nothing that the change made
+            return self.end("done", "left as it was found")
         undoing = replace(self, handle={**self.handle, "undoing": True})
         return undoing._bring(before) if before is not None else undoing._remove("nothing of it is left")
 

@@ -19,11 +19,11 @@ LOOKS_LIKE_A_SECRET = re.compile(
     r"A[KS]IA[0-9A-Z]{16}|dapi[0-9a-f]{32}|gh[pousr]_\w{30,}|sk-[\w-]{16,}|xox[abpr]-[\w-]{10,}"
     r"|eyJ[\w-]+\.eyJ[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
+REFERENCE = re.compile(r"\{\{secrets/([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)/([-._a-zA-Z0-9]+)\}\}")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|\d*", re.IGNORECASE)
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMGTPE]i|[numkMGTPE]|[eE]\d+)?$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-SecretKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[-._a-zA-Z0-9]+$")]
 LabelKey = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 ]
@@ -52,9 +52,8 @@ class PodConfig(Strict):
     """What every model's pod can be told."""
 
     resources: Resources | None = Field(None, description="requests and limits of the model's container")
-    env: dict[EnvironmentName, str] = Field({}, description="of the model's server; nothing secret")
-    env_from_secrets: dict[EnvironmentName, SecretKey] = Field(
-        {}, description="variables with the value of SECRET/KEY, a Secret of the namespace"
+    env: dict[EnvironmentName, str] = Field(
+        {}, description="of the model's server; secrets as {{secrets/NAME/KEY}} only, of a Secret of the namespace"
     )
     args: list[str] | None = Field(None, description="arguments of the model's server instead of its own")
     service_account: ObjectName | None = Field(
@@ -69,8 +68,13 @@ class PodConfig(Strict):
     @classmethod
     def _variables_hold_no_secret(cls, given: dict[str, str]) -> dict[str, str]:
         for name, value in given.items():
-            if _names_a_secret(name, value) or LOOKS_LIKE_A_SECRET.search(value):
-                raise ValueError(f"the value of {name} looks like a secret in plain text; use env_from_secrets")
+            if REFERENCE.fullmatch(value):
+                continue
+            if value.startswith("{{") or _names_a_secret(name, value) or LOOKS_LIKE_A_SECRET.search(value):
+                raise ValueError(
+                    f"the value of {name} looks like a secret in plain text, or refers to none: "
+                    "{{secrets/NAME/KEY}} is the key of a Secret in the namespace"
+                )
         return given
 
     @field_validator("labels", "annotations")
@@ -115,10 +119,7 @@ class ClusterSettings(Strict):
 def pod_fields(config: PodConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the config says of the container, and what of the pod, by Kubernetes' names."""
     given = config.model_dump(mode="json", exclude_none=True)
-    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in sorted(config.env.items())]
-    for name, reference in sorted(config.env_from_secrets.items()):
-        secret, _, key = reference.partition("/")
-        env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+    env = [{"name": name, **_value(value)} for name, value in sorted(config.env.items())]
     container: dict[str, Any] = {"env": env} if env else {}
     resources = {kind: values for kind, values in given.get("resources", {}).items() if values}
     container |= {"resources": resources} if resources else {}
@@ -131,6 +132,18 @@ def pod_fields(config: PodConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     ]
     pod |= {"tolerations": tolerations} if tolerations else {}
     return container, pod
+
+
+def reference_to(name: str, key: str) -> str:
+    """How a variable's value says that it is this key of this Secret."""
+    return f"{{{{secrets/{name}/{key}}}}}"
+
+
+def _value(value: str) -> dict[str, Any]:
+    found = REFERENCE.fullmatch(value)
+    if found is None:
+        return {"value": value}
+    return {"valueFrom": {"secretKeyRef": {"name": found[1], "key": found[2]}}}
 
 
 def _names_a_secret(name: str, value: str) -> bool:

@@ -89,8 +89,7 @@ def test_ready_alone_is_not_landed(cluster: Kubernetes, life: Life, mode: str, t
 def test_what_was_asked_for_is_what_is_applied(life: Life, cluster: Kubernetes) -> None:
     config = {
         "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "nvidia.com/gpu": "1"}},
-        "env": {"LOG_LEVEL": "debug"},
-        "env_from_secrets": {"HF_TOKEN": "hub/token"},
+        "env": {"LOG_LEVEL": "debug", "HF_TOKEN": "{{secrets/hub/token}}"},
         "service_account": "models",
         "node_selector": {"pool": "gpu"},
         "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule", "toleration_seconds": 60}],
@@ -109,8 +108,8 @@ def test_what_was_asked_for_is_what_is_applied(life: Life, cluster: Kubernetes) 
     predictor, model = shown["spec"]["predictor"], shown["spec"]["predictor"]["model"]
     assert model["resources"] == config["resources"]
     assert model["env"] == [
-        {"name": "LOG_LEVEL", "value": "debug"},
         {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+        {"name": "LOG_LEVEL", "value": "debug"},
     ]
     assert (model["modelFormat"], model["protocolVersion"], model["storageUri"]) == ({"name": "mlflow"}, "v2", A)
     assert predictor["tolerations"] == [
@@ -363,6 +362,13 @@ def test_a_create_waits_for_the_end_of_the_one_before(life: Life, cluster: Kuber
     life.current, life.placed = None, {}
     progress = life.step(life.plan(target.spec("b")))
     assert progress.message == "waits until the one before is gone"
+
+
+def test_an_unknown_past_takes_nothing_away(life: Life, target: KServeHarness) -> None:
+    life.settle(target.spec("a"))
+    life.current = None
+    assert life.bring(life.plan(target.spec("b")), "back").outcome == "done"
+    assert target.models(life.name) == {A: 100}
 
 
 # adopting

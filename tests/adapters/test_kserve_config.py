@@ -20,12 +20,12 @@ MODELS = [KServeConfig, KubernetesConfig]
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"env": {"API_KEY": "hush-hush"}}, "looks like a secret in plain text; use env_from_secrets"),
+        ({"env": {"API_KEY": "hush-hush"}}, "looks like a secret in plain text"),
         ({"env": {"HF_TOKEN": "hush-hush"}}, "looks like a secret"),
         ({"env": {"X": "AKIAABCDEFGHIJKLMNOP"}}, "looks like a secret"),
         ({"env": {"1st": "x"}}, "env"),
-        ({"env_from_secrets": {"A": "no-key"}}, "env_from_secrets"),
-        ({"env_from_secrets": {"A": "Secret/key"}}, "env_from_secrets"),
+        ({"env": {"A": "{{secrets/no-key}}"}}, "{{secrets/NAME/KEY}}"),
+        ({"env": {"A": "{{secrets/Upper/key}}"}}, "{{secrets/NAME/KEY}}"),
         ({"resources": {"limits": {"cpu": "much"}}}, "resources.limits.cpu"),
         ({"resources": {"limit": {"cpu": "1"}}}, "resources.limit"),
         ({"labels": {"modelport/uid": "x"}}, "is kept by modelport"),

@@ -88,7 +88,7 @@ def test_mlflows_server_is_run_with_what_was_asked_for(life: Life) -> None:
     config = {
         "image": "registry.example.com/mlflow:3",
         "port": 9000,
-        "env_from_secrets": {"AWS_SECRET_ACCESS_KEY": "storage/key"},
+        "env": {"AWS_SECRET_ACCESS_KEY": "{{secrets/storage/key}}"},
         "resources": {"limits": {"memory": "2Gi"}},
         "service_account": "models",
         "node_selector": {"pool": "cpu"},
@@ -187,6 +187,13 @@ def test_what_changed_since_the_look_is_not_overwritten(life: Life, target: Kube
     merge = {"Content-Type": "application/merge-patch+json"}
     target.cluster.request("PATCH", path, {"metadata": {"labels": {"x": "y"}}}, **merge).raise_for_status()
     assert "the object has been modified" in life.step(handle, seen=old).message
+
+
+def test_an_unknown_past_takes_nothing_away(life: Life, target: KubernetesHarness) -> None:
+    life.settle(target.spec("a"))
+    life.current = None
+    assert life.bring(life.plan(target.spec("b")), "back").outcome == "done"
+    assert target.models(life.name) == {A: 100}
 
 
 def test_somebody_elses_deployment_of_the_name_is_a_conflict(life: Life, target: KubernetesHarness) -> None:
