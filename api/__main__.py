@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import sys
@@ -9,6 +10,7 @@ import sys
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from api.app import create_app
 from api.authentication import may_listen
@@ -18,6 +20,32 @@ from operations.settings import settings
 STARTUP_FAILED = 3
 
 log = structlog.get_logger(__name__)
+
+
+class Patient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # whichever of uvicorn's two is installed
+    """uvicorn's own, which closes a connection that brings no whole request's headers for a while.
+
+    uvicorn itself closes idle connections, but waits without end for the rest of headers that have begun.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """As uvicorn's, with a clock."""
+        super().connection_made(transport)
+        self._last: object = None
+        self._clock = self.loop.call_later(settings().header_seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn's."""
+        self._clock.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self._last is self.cycle:
+            self.transport.close()
+            return
+        self._last = self.cycle
+        self._clock = self.loop.call_later(settings().header_seconds, self._look)
 
 
 class Server(uvicorn.Server):
@@ -34,6 +62,8 @@ class Server(uvicorn.Server):
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            http=Patient,
+            limit_concurrency=settings().connections,
             timeout_graceful_shutdown=round(settings().api_stop_seconds),
         )
         super().__init__(config)

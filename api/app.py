@@ -17,6 +17,7 @@ from api import audit, batches, deployments, health, keys, logs, operations, pre
 from api.audited import Audited, seal_now_and_then
 from api.authentication import Authentication, Door, Keyring
 from api.body import BodyLimit
+from api.quotas import Quotas
 from api.requests import RequestIds
 from api.waiting import Watch
 from operations import targets as target_records
@@ -46,6 +47,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     _complete_documentation(app)
     app.state.door = Door(settings())
+    app.state.quotas = Quotas(settings())
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication, door=app.state.door)
     app.add_middleware(Audited)

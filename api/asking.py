@@ -35,6 +35,15 @@ async def answer(request: Request, question_id: str, prefer: str | None) -> Answ
 
     Time is what ``Prefer: wait=N`` asks for, or ``MODELPORT_CHECK_SECONDS``.
     """
+    name = request.state.principal.name
+    request.app.state.quotas.begin_waiting(name)
+    try:
+        return await _answer(request, question_id, prefer)
+    finally:
+        request.app.state.quotas.end_waiting(name)
+
+
+async def _answer(request: Request, question_id: str, prefer: str | None) -> Answer | None:
     queue.hint(Lane.LOOK)
     loop = asyncio.get_running_loop()
     until = loop.time() + (preferred_wait(prefer) or settings().check_seconds)

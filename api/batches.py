@@ -27,6 +27,7 @@ from api.batch_schemas import (
 from api.body import StrictRoute
 from api.deployments import PageSize, PageToken
 from api.problems import responses
+from api.quotas import held
 from api.requests import Who
 from api.submitting import PathName, Submission, description_of, once, rules_of
 from operations import access, audit, queries, queue, targets
@@ -149,7 +150,7 @@ async def events(
     await run_in_threadpool(_read, batch_id, who)
     after = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else -1
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = _stream(batch_id, after, lambda: request.app.state.watch.closed)
+    stream = held(_stream(batch_id, after, lambda: request.app.state.watch.closed), request.app.state.quotas, who.name)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 

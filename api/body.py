@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from api import problems
 from api.problems import path_of
 from api.rules import RULES, Rule
 from operations.access import Permission, check_target
-from operations.problems import BodyTooLarge, FieldError, InvalidBody, UnknownField, UnsupportedMediaType
+from operations.problems import BodyTooLarge, FieldError, InvalidBody, TooSlow, UnknownField, UnsupportedMediaType
 from operations.settings import settings
 
 DEPTH = 32
@@ -47,8 +48,16 @@ class BodyLimit:
         body = bytearray()
         size = 0
         more = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + settings().body_seconds
         while more and size <= limit + DISCARDED_BYTES:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), until - loop.time())
+            except TimeoutError:
+                late = TooSlow(f"the body did not come within {settings().body_seconds:g} s")
+                close = {"Connection": "close"}
+                await problems.respond(scope, late, headers=close)(scope, receive, send)
+                return
             if message["type"] != "http.request":
                 return
             part = message.get("body", b"")
@@ -112,8 +121,11 @@ class StrictRoute(APIRoute):
 
 def _check_permission(request: Request, rule: Rule) -> None:
     if rule.permission is not None:
+        who = request.state.principal
+        if rule.changes:
+            request.app.state.quotas.take(who.name)
         target = request.path_params[rule.target] if rule.target else None
-        check_target(request.state.principal, rule.permission, target)
+        check_target(who, rule.permission, target)
 
 
 def read_json(body: bytes) -> Any:

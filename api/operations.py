@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import responses
+from api.quotas import held
 from api.requests import Who
 from api.schemas import EventPage, OperationAnswer, OperationPage
 from api.submitting import PathName, PreferHeader, Submission, take
@@ -63,7 +64,8 @@ async def get(operation_id: PathName, request: Request, who: Who, prefer: Prefer
     if wait:
         headers["Preference-Applied"] = f"wait={wait:g}"
         if not document["final"]:
-            await request.app.state.watch.ended(operation_id, wait)
+            with request.app.state.quotas.waiting(who.name):
+                await request.app.state.watch.ended(operation_id, wait)
             document = await run_in_threadpool(_read, who, operation_id)
     return JSONResponse(document, headers=headers)
 
@@ -96,7 +98,8 @@ async def events(
     if after and final and not rows:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(watch.stream(operation_id, after), media_type="text/event-stream", headers=headers)
+    stream = held(watch.stream(operation_id, after), request.app.state.quotas, who.name)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 @router.post("/{operation_id}/cancel", response_model=None, responses=ACCEPTED)

@@ -25,7 +25,7 @@ from operations import audit, idempotency, ledger, presence, queries, queue, spe
 from operations.database import database
 from operations.idempotency import Key, Stored
 from operations.models import Operation, Target
-from operations.problems import UnknownTargetKind
+from operations.problems import TooManyRequests, UnknownTargetKind
 from operations.specs import Rules
 from operations.states import FINAL
 from operations.submit import Accepted, Asked
@@ -82,8 +82,17 @@ async def take(submission: Submission, act: Callable[[Session], Accepted]) -> Re
     wait = preferred_wait(submission.prefer)
     if not wait or answer.status != 202 or operation_id is None:
         return _response(answer)
+    state = submission.request.app.state
+    try:
+        state.quotas.begin_waiting(submission.who.name)
+    except TooManyRequests:
+        return _response(answer)  # it is on record; that nobody waits for it here is no refusal
     applied = {**answer.headers, "Preference-Applied": f"wait={wait:g}"}
-    if await submission.request.app.state.watch.ended(operation_id, wait):
+    try:
+        ended = await state.watch.ended(operation_id, wait)
+    finally:
+        state.quotas.end_waiting(submission.who.name)
+    if ended:
         document = await run_in_threadpool(_operation, operation_id)
         applied.pop("Retry-After", None)
         return _response(Stored(200, applied, document))
@@ -141,6 +150,7 @@ def _record_once(submission: Submission, act: Act, body: bytes) -> tuple[Stored,
             submission.request.state.audited = True  # when it was done
             known = (stored.body or {}).get("id") if stored.status == 202 else None
             return Stored(stored.status, {**stored.headers, "Idempotency-Replayed": "true"}, stored.body), known
+        submission.request.app.state.quotas.check_queue(session, submission.who.name)
         answer, operation = act(session)
         audited.accepted(session, submission.request, answer.status)
         if key:

@@ -160,6 +160,12 @@ class Operation(Base):
         ),
         Index("ix_operations_created_at_id", "created_at", "id"),
         Index(
+            "ix_operations_principal",
+            "principal",
+            sqlite_where=text("finished_at IS NULL AND batch_id IS NULL"),
+            postgresql_where=text("finished_at IS NULL AND batch_id IS NULL"),
+        ),
+        Index(
             "ix_operations_unclean",
             "finished_at",
             sqlite_where=text("unclean = 1"),

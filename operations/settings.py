@@ -157,6 +157,17 @@ class Settings(BaseSettings):
     body_bytes: int = Field(1024 * 1024, gt=0, description="largest request body, predictions and batches apart")
     batch_body_bytes: int = Field(16 * 1024 * 1024, gt=0, description="largest body of a batch: 10,000 operations")
     predict_timeout_seconds: float = Field(60.0, gt=0, description="how long a prediction may take")
+    body_seconds: float = Field(60.0, gt=0, description="how long a request's body may take to arrive")
+    header_seconds: float = Field(20.0, gt=0, description="how long a connection may take to send a request's headers")
+    connections: int = Field(2000, gt=0, description="connections of one API process; beyond, new ones get 503")
+    waits: int = Field(1000, gt=0, description="long polls and event streams at once in one API process")
+    waits_per_principal: int = Field(200, gt=0, description="the same for one key or sign-on user")
+    submissions_per_minute: int = Field(
+        6000, gt=0, description="changes that one key or user may ask one API process for in a minute, refused ones too"
+    )
+    queued_per_principal: int = Field(
+        20_000, gt=0, description="unfinished operations of one key or user, those of batches apart"
+    )
     page_size: int = Field(100, gt=0, le=1000, description="items on a page where the request does not say")
     wait_seconds_max: float = Field(60.0, gt=0, description="longest wait that Prefer: wait is granted")
     idempotency_hours: float = Field(48.0, gt=0, description="how long an idempotency key is remembered")
