@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.adapters import conformance
 from tests.adapters.azureml_target import TOKEN, VARIABLE, AzureMlHarness
 from tests.adapters.conformance import Conformance
 from tests.fakes.azureml import AzureMl
@@ -20,6 +21,8 @@ def running() -> Iterator[AzureMl]:
 @pytest.fixture
 def harness(running: AzureMl, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureMlHarness]:
     monkeypatch.setenv(VARIABLE, TOKEN)
+    # what a test begins with is planted; the creates that are under test are driven
+    monkeypatch.setattr(conformance, "create", lambda harness, name, spec: harness.given(name, spec))
     running.reset()
     harness = AzureMlHarness(running)
     yield harness
