@@ -7,13 +7,14 @@ PIP_OPTIONS ?= --quiet --disable-pip-version-check
 TESTS ?= tests
 WORKERS ?= 2
 CHAOS ?=
+FUZZ ?=
 
 VENV := .venv
 STAMP := $(VENV)/installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos lint format
+.PHONY: help demo up test chaos fuzz audit lint format
 
 help: ## show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,12 @@ test: $(STAMP) ## run the tests; TESTS=tests/stack for some of them
 
 chaos: $(STAMP) ## kill, freeze and restart everything while 500 operations run, and count the damage; CHAOS="--faults 50"
 	@$(RUN) tests.chaos $(CHAOS)
+
+fuzz: $(STAMP) ## over 5,000 requests out of the OpenAPI document and over 100,000 inputs; FUZZ="--cases 20"
+	@$(RUN) tests.fuzz $(FUZZ)
+
+audit: $(STAMP) ## known vulnerabilities of the pinned packages, and every licence
+	@$(RUN) stack.supply
 
 lint: $(STAMP) ## ruff, mypy, and who may import whom
 	@$(RUN) ruff check .

@@ -40,7 +40,8 @@ Act = Callable[[Session], tuple[Stored, Operation | None]]
 
 log = structlog.get_logger(__name__)
 
-IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$")]
+KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
+IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", pattern=KEY_PATTERN)]
 PreferHeader = Annotated[str | None, Header(alias="Prefer", max_length=256, description="wait=N seconds for the end")]
 IfMatchHeader = Annotated[str | None, Header(alias="If-Match", max_length=1024)]
 OnConflict = Annotated[Literal["queue", "refuse", "supersede"], Query(description="while another is under way")]

@@ -54,7 +54,8 @@ def instructions(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_runs_a_module_that_exists(name):
     python, flag, module = COMMANDS[name][:3]
-    assert (python, flag) == ("python", "-m")
+    # without a password Flower's line has no command, so that nothing starts open
+    assert (python.replace("${FLOWER_BASIC_AUTH:+python}", "python"), flag) == ("python", "-m")
     found = importlib.util.find_spec(module)
     assert found is not None
     if found.submodule_search_locations:
@@ -101,9 +102,18 @@ def test_compose_runs_what_the_procfile_runs(service, process):
     assert SERVICES[service]["command"] == shlex.split(PROCFILE[process])
 
 
+@pytest.mark.parametrize("auth", [{}, {"FLOWER_BASIC_AUTH": ""}])
+def test_flower_does_not_start_without_a_password(auth):
+    line = next(line.partition(": ")[2] for line in (ROOT / "Procfile").read_text().splitlines() if "flower" in line)
+    env = {"PATH": os.environ["PATH"], **auth}
+    done = subprocess.run(["/bin/sh", "-c", f"exec {line}"], env=env, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+
+
 def test_flower_differs_in_place_only():
     place = ("--address=", "--port=", "--db=")
-    container, local = ([flag for flag in flags if not flag.startswith(place)] for flags in FLOWERS.values())
+    container, local = ([flag for flag in flags[1:] if not flag.startswith(place)] for flags in FLOWERS.values())
     assert container == local
 
 

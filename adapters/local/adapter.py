@@ -226,6 +226,12 @@ class LocalAdapter:
             "config": handle["configs"][variant],
             "app": self._app,
             "bind": self._settings.bind,
+            "run_as": self._settings.run_as,
+            "limits": {
+                "AS": self._settings.memory_bytes,
+                "NOFILE": self._settings.open_files,
+                "NPROC": self._settings.processes,
+            },
         }
         server.start(wanted, self._interpreter, self._place.call_timeout_seconds)
 

@@ -55,6 +55,16 @@ class LocalSettings(Strict):
         description="interpreter of the models' servers, with mlflow, uvicorn, psutil and the models' own packages; "
         "absent: the worker's",
     )
+    run_as: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] | None = Field(
+        None,
+        description="user of this machine that the models' servers become before they load anything, for which the "
+        "worker must run as root; the user must be able to read the interpreter and models given as paths",
+    )
+    memory_bytes: int | None = Field(None, gt=0, description="address space of one server; absent: no limit")
+    open_files: int | None = Field(None, gt=0, description="files that one server may have open; absent: the worker's")
+    processes: int | None = Field(
+        None, gt=0, description="processes and threads of the servers' user; absent: the worker's"
+    )
     pass_environment: tuple[EnvironmentName, ...] = Field(
         (),
         description="further variables of the worker that the servers get, such as AWS_PROFILE; model code sees them",

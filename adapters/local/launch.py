@@ -8,6 +8,7 @@ our packages under their short names. The folder belongs to this one server:
     lock         held by the serving process for its whole life: of two launches at once, one serves
     log, log.1   what this run and the run before it wrote
     model/       the model, downloaded
+    own/         of the user that the server runs as, where it runs as another; the model is in there then
 
 The command returns 0 as soon as one server of the folder is recorded, whether this launch or an earlier one began it;
 the server itself goes on in a session of its own, with no parent to wait for it. Loading a model runs its code.
@@ -21,6 +22,8 @@ import hashlib
 import ipaddress
 import json
 import os
+import pwd
+import resource
 import shutil
 import socket
 import sys
@@ -34,7 +37,7 @@ import psutil
 # Where MLflow's scoring server looks for its model's path
 MODEL_PATH = "__pyfunc_model_path__"
 
-SERVER, STATE, LOCK, LOG, OLD_LOG, MODEL = "server.json", "state.json", "lock", "log", "log.1", "model"
+SERVER, STATE, LOCK, LOG, OLD_LOG, MODEL, OWN = "server.json", "state.json", "lock", "log", "log.1", "model", "own"
 
 # Another launch writes its state within milliseconds of taking the lock; a machine under load may need seconds.
 LOCK_SECONDS = 10.0
@@ -71,6 +74,7 @@ def serve(folder: Path, report: int) -> None:
     os.write(report, b"started")
     os.close(report)
 
+    folder = confine(folder, wanted.get("run_as"), wanted.get("limits") or {})
     os.environ[MODEL_PATH] = str(_model(folder, wanted))
     os.chdir(folder)
 
@@ -84,6 +88,33 @@ def serve(folder: Path, report: int) -> None:
     )
     config.load()  # here and not in run(), which would hold back SIGTERM until the model is loaded
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def confine(folder: Path, user: str | None, limits: dict[str, int | None]) -> Path:
+    """Give up what the model's code shall not have, for good; the folder that is left to it.
+
+    What the worker reads of this server stays the worker's: the other user gets a folder within, and so cannot make the
+    worker signal a process of its choice. Ends the process where the user cannot be become.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name, most in limits.items():
+        if most is not None:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+    if user is None:
+        return folder
+    try:
+        known = pwd.getpwnam(user)
+        own = folder / OWN
+        own.mkdir(mode=0o700, exist_ok=True)
+        os.chown(own, known.pw_uid, known.pw_gid)
+        folder.chmod(0o711)
+        os.initgroups(user, known.pw_gid)
+        os.setgid(known.pw_gid)
+        os.setuid(known.pw_uid)
+    except (KeyError, OSError) as error:
+        sys.exit(f"This server cannot run as {user}: {error}. The worker must be root, and the user must be there.")
+    os.environ.update(HOME=str(own), USER=user)
+    return own
 
 
 def take_lock(folder: Path) -> int | None:
