@@ -157,6 +157,8 @@ class KubernetesAdapter:
             except Temporary as error:
                 return error
 
+        if len(names) == 1:
+            return {names[0]: self._facts(names[0])}
         with ThreadPoolExecutor(DESCRIPTION.limits.parallel, thread_name_prefix="look") as pool:
             found = dict(zip(names, pool.map(ask, names), strict=True))
         failures = [each for each in found.values() if isinstance(each, AdapterError)]

@@ -87,6 +87,10 @@ def _resolved(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def _misfits(value: Any, schema: dict[str, Any], told: str) -> list[str]:
-    whole = {**schema, "components": document()["components"]}
-    validator = jsonschema.Draft202012Validator(whole)
+    validator = _validator(json.dumps(schema))
     return [f"{told}: {error.json_path}: {error.message[:200]}" for error in validator.iter_errors(value)]
+
+
+@cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({**json.loads(schema), "components": document()["components"]})

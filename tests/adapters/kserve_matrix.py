@@ -20,7 +20,7 @@ Way = Literal["Standard", "Knative", "plain"]
 KINDS: tuple[Kind, ...] = ("create", "update", "traffic", "rollback", "delete")
 WAYS: tuple[Way, ...] = ("Standard", "Knative", "plain")
 ATTEMPTS = 8  # as many temporary failures in a row as the engine takes
-STEPS = 60  # a change that is not done by then has passed its deadline
+STEPS = 30  # a change that is not done by then has passed its deadline
 WORDS = "the flux capacitor is missing"
 Target = KServeHarness | KubernetesHarness
 

@@ -71,9 +71,8 @@ def run(command: str, url: str, cluster: Kubernetes) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("mode", ["Standard", "Knative"])
-def test_the_commands_do_what_the_page_says(url: str, cluster: Kubernetes, tmp_path: Path, mode: str) -> None:
-    cluster.conduct(mode=mode)
+def test_the_commands_do_what_the_page_says(url: str, cluster: Kubernetes, tmp_path: Path) -> None:
+    cluster.conduct(mode="Knative")
     told, serves = [], []
     for command in commands("cluster"):
         told.append(run(command, url, cluster))
@@ -101,30 +100,25 @@ def test_the_commands_without_kserve_do_what_the_page_says(url: str, cluster: Ku
     assert TOKEN not in everything_kept(tmp_path)
 
 
-def test_adopting_through_the_service(url: str, cluster: Kubernetes) -> None:
-    run(commands("cluster")[0], url, cluster)
+def test_adopting_failing_and_being_refused_through_the_service(url: str, cluster: Kubernetes, tmp_path: Path) -> None:
+    for target in ("cluster", "plain"):
+        run(commands(target)[0], url, cluster)
     cluster.plant("inferenceservices", "wild", theirs())
     run("modelport adopt cluster/wild", url, cluster)
     answer = run("""modelport predict cluster/wild -d '{"inputs": [1]}'""", url, cluster)
     assert json.loads(answer)["predictions"] == ["s3://models/theirs"]
 
-
-def test_a_failure_is_told_to_who_asked(url: str, cluster: Kubernetes, tmp_path: Path) -> None:
-    run(commands("cluster")[0], url, cluster)
     cluster.conduct(failure=f"no weights for {TOKEN}")
-    ran = CliRunner().invoke(app, ["deploy", "cluster/iris", "--model", "s3://m/broken", "--url", url])
-    assert ran.exit_code == 1
-    assert "ModelLoadFailed: no weights for ***" in ran.output
-    assert cluster.objects("inferenceservices") == {}
-    assert TOKEN not in everything_kept(tmp_path)
+    failed = CliRunner().invoke(app, ["deploy", "cluster/iris", "--model", "s3://m/broken", "--url", url])
+    assert failed.exit_code == 1
+    assert "ModelLoadFailed: no weights for ***" in failed.output
+    assert "iris" not in cluster.objects("inferenceservices")
 
-
-def test_a_split_without_kserve_is_refused_when_it_is_asked_for(url: str, cluster: Kubernetes) -> None:
-    run(commands("plain")[0], url, cluster)
+    calls = cluster.counts()["calls"]
     split = "deploy plain/iris --variant a=models:/i/1 --variant b=models:/i/2 --traffic a=50,b=50"
-    ran = CliRunner().invoke(app, [*split.split(), "--url", url])
-    assert ran.exit_code != 0
-    assert cluster.counts()["calls"] == {}
+    assert CliRunner().invoke(app, [*split.split(), "--url", url]).exit_code != 0
+    assert cluster.counts()["calls"] == calls
+    assert TOKEN not in everything_kept(tmp_path)
 
 
 Rights = set[tuple[str, str, str]]
