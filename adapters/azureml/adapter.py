@@ -276,8 +276,12 @@ class AzureMlAdapter:
                 body = endpoint_body(handle, wanted, effect.other, shown, serving=effect.verb == "traffic")
                 return workspace.put_endpoint(name, {"location": there["location"], **body})
             case "tags":
+                # a PATCH replaces all tags there are
+                shown = workspace.endpoint(name)
+                if shown is None or owner(endpoint(shown)) != owner(facts["thing"]):
+                    return None
                 own = marks(handle["installation"], handle["uid"]) | {"modelport_content": wanted["frame"]}
-                return workspace.patch_tags(name, {**facts["thing"]["tags"], **own})
+                return workspace.patch_tags(name, {**endpoint(shown)["tags"], **own})
             case "model":
                 workspace.put_model(effect.name, VERSION, wanted["register"][effect.name])
             case "deployment":

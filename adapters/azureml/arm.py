@@ -219,13 +219,14 @@ class Workspace:
         return document, response
 
     def _document(self, text: str, *, strict: bool) -> JSON:
+        """The answer's document; none counts as an empty one, as what was accepted may be answered without."""
         try:
-            document = json.loads(text or "{}")
+            document = json.loads(text if text.strip() else "{}") or {}
         except ValueError:
             document = None
-        if isinstance(document, dict) or not strict:
-            return document if isinstance(document, dict) else {}
-        if document is None and not text.strip():
+        if isinstance(document, dict):
+            return document
+        if not strict:
             return {}
         raise Temporary(f"target {self._place.name} answered something that is no JSON object")
 

@@ -79,6 +79,8 @@ class _Case:
             return self._absent_again()
         if self.thing is not None and self._is_busy():
             return self._interrupt(before)
+        if self._hides_what_was_made() and self.handle["late"] < LATE_LOOKS:
+            return self._later("accepted; Azure does not show it yet")
         if self._has_landed(goal, before):
             return self._clean(goal, "landed")
         if before is not None:
@@ -242,6 +244,12 @@ class _Case:
         deleting = any(each["state"] == "Deleting" for each in self.deployments.values())
         undoing = self.handle["undoing"] or (whole and not deleting)
         return self.wait(handle={**self.handle, "undoing": undoing})
+
+    def _hides_what_was_made(self) -> bool:
+        """Whether a deployment that Azure took on the way forward is not to be seen: a read lags, or it is gone."""
+        sent = self.handle["sent"]
+        made = sent is not None and (sent["verb"], sent["toward"]) == ("deployment", "forward")
+        return made and self.thing is not None and sent["name"] not in self.deployments
 
     def _has_landed(self, goal: JSON, before: JSON | None) -> bool:
         if self.thing is None or not self._is_as_asked(goal):

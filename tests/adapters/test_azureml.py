@@ -526,6 +526,27 @@ def test_after_a_way_back_that_failed_nothing_that_serves_is_taken_away(life: Li
     assert [model.endswith("/a/versions/1") for model in (life.serves() or {})["models"].values()] == [True]
 
 
+@pytest.mark.parametrize("kind", ["stale", "not_found"])
+def test_a_way_back_does_not_believe_a_read_that_hides_what_was_made(life: Life, workspace: AzureMl, kind: str) -> None:
+    life.given(life.target.spec("a"))
+    workspace.conduct(looks=0)
+    handle = life.until(life.plan(life.target.spec("b")), "DEPLOYMENT")
+    workspace.faults(*({"kind": kind, "verb": verb, "count": 3} for verb in ("GET", "DEPLOYMENTS")))
+    assert life.bring(handle, "back").outcome == "done"
+    assert len(deployments(life)) == 1
+
+
+def test_tags_that_others_set_since_the_look_survive_an_adoption(life: Life, workspace: AzureMl) -> None:
+    handle = adopting(life, planted(life))
+    seen = look(life.target, life.adapter, handle)
+    workspace.conduct(looks=0)
+    path = f"onlineEndpoints/{life.name}"
+    workspace.request("PATCH", path, {"tags": {"cost": "x", "since": "then"}}).raise_for_status()
+    handle = through_json(life.step(handle, seen=seen).handle)
+    assert life.bring(handle).outcome == "done"
+    assert {"cost": "x", "since": "then"}.items() <= endpoint(life)["tags"].items()
+
+
 def test_a_deployment_that_may_not_be_interrupted_is_deleted_once_it_is_made(life: Life, workspace: AzureMl) -> None:
     life.given(life.target.spec("a"))
     workspace.conduct(looks=4)
