@@ -71,6 +71,7 @@ class KubernetesAdapter:
             "sent": {},
             "placed": _placed(change.placed),
             "removed": [],
+            "service_gone": False,
             "left": {},
             "drained": False,
             "undoing": False,

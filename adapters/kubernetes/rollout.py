@@ -64,7 +64,8 @@ def accepted(handle: Handle, effect: Effect, shown: JSON | None) -> Handle:
     """The handle once the API server took the write."""
     handle = {**handle, "absent": 0, "late": 0}
     if effect.thing is not None:
-        return {**handle, "removed": sorted({*handle["removed"], effect.thing["uid"]})}
+        gone = handle["service_gone"] or effect.verb == "delete_service"
+        return {**handle, "removed": sorted({*handle["removed"], effect.thing["uid"]}), "service_gone": gone}
     if shown is None:
         return handle
     seen = thing_of(shown)
@@ -98,7 +99,9 @@ class _Case:
             return replace(landed, progress=replace(landed.progress, leftovers=left))
         made = self._of(goal) or self.handle["sent"] or self.handle["removed"]
         if before is None and not made and (self.service is not None or self.deployments):
-            # nobody knows what was before, and this is nothing that the change made
+            # nobody knows what was before, and this is nothing that the change made, unless it is a read from before
+            if self.handle["absent"] + 1 < LATE_LOOKS:
+                return self._again("looks once more whether it is of this change", "prepare")
             return self.end("done", "left as it was found")
         undoing = replace(self, handle={**self.handle, "undoing": True})
         return undoing._bring(before) if before is not None else undoing._remove("nothing of it is left")
@@ -151,9 +154,7 @@ class _Case:
         before = self.handle["previous" if self.toward == "forward" else "desired"]
         unseen = before is not None and before["digest"] != goal["digest"] and not self.handle["removed"] and not left
         if unseen and self.handle["absent"] + 1 < ABSENT_LOOKS:
-            once = {**self.handle, "absent": self.handle["absent"] + 1}
-            told = "looks once more whether anything of before is there"
-            return Decision(Progress(once, "again", "clean", again_in=self.pace.look_seconds, message=told))
+            return self._again("looks once more whether anything of before is there", "clean")
         if self.toward == "back":
             return self.end("done", "what was before serves")
         done = self._serving(goal, "done")
@@ -169,11 +170,9 @@ class _Case:
             return self._write(Effect("delete_deployment", None, standing[0]), phase)
         if self.deployments or self.service is not None:
             return self._wait("is being deleted", phase)
-        known = self.handle["sent"] or self.handle["placed"].get("service")
-        if not self.handle["removed"] and self.handle["absent"] + 1 < (LATE_LOOKS if known else ABSENT_LOOKS):
-            once = {**self.handle, "absent": self.handle["absent"] + 1}
-            told = "it is not to be seen"
-            return Decision(Progress(once, "again", phase, again_in=self.pace.look_seconds, message=told))
+        known = (self.handle["sent"] or self.handle["placed"].get("service")) and not self.handle["service_gone"]
+        if self.handle["absent"] + 1 < (LATE_LOOKS if known else ABSENT_LOOKS):
+            return self._again("it is not to be seen", phase)
         return Decision(Progress(self.handle, outcome, phase, message=message))
 
     def _serves(self, goal: JSON) -> bool:
@@ -215,6 +214,11 @@ class _Case:
 
     def _wait(self, message: str, phase: Literal["prepare", "switch", "clean"]) -> Decision:
         return Decision(Progress(self.handle, "again", phase, again_in=self.pace.look_seconds, message=message))
+
+    def _again(self, message: str, phase: Literal["prepare", "switch", "clean"]) -> Decision:
+        """Look once more before an absence is believed."""
+        once = {**self.handle, "absent": self.handle["absent"] + 1}
+        return Decision(Progress(once, "again", phase, again_in=self.pace.look_seconds, message=message))
 
     def _later(self, message: str) -> Decision:
         late = {**self.handle, "late": self.handle["late"] + 1}
