@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters import kserve_matrix as matrix
+from tests.adapters.kserve_chances import lives
 from tests.adapters.kserve_target import TOKEN, VARIABLE
 from tests.fakes.kubernetes import Kubernetes
 
@@ -55,3 +56,10 @@ def test_it_ends_right(
     if outcome.ended == "landed":
         assert outcome.effects == EFFECTS[kind]
     assert TOKEN not in outcome.message
+
+
+def test_a_few_lives_under_faults_and_crashes(running: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, TOKEN)
+    wrong, ended = lives(running, seed=7, count=6)
+    assert wrong == []
+    assert ended["done"] > ended["failed"] > 0
