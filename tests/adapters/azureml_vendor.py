@@ -3,9 +3,9 @@
 azure-ai-ml brings 60 packages and takes three seconds to import, so it is no dependency of the tests; in an environment
 of its own this drives all that its generated client knows of online endpoints, and fails where an answer does not fit::
 
-    python -m venv /tmp/vendor && /tmp/vendor/bin/pip install azure-ai-ml
+    python -m venv vendor && vendor/bin/pip install azure-ai-ml
     python -m tests.fakes.azureml --seconds 2      # prints the URL
-    /tmp/vendor/bin/python tests/adapters/azureml_vendor.py URL
+    vendor/bin/python tests/adapters/azureml_vendor.py URL
 
 The suite drives the same life with azure-mgmt-core's pipeline and pollers (``test_azureml_fake.py``).
 """
