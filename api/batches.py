@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,7 +29,7 @@ from api.deployments import PageSize, PageToken
 from api.problems import responses
 from api.quotas import held
 from api.requests import Who
-from api.submitting import PathName, Submission, description_of, once, rules_of
+from api.submitting import Asking, PathName, Submission, description_of, once, rules_of
 from operations import access, audit, queries, queue, targets
 from operations.access import Permission, Principal
 from operations.admission import Asked
@@ -46,7 +46,6 @@ from operations.states import Lane
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
 
-Asking = Annotated[Submission, Depends()]
 STEERED: dict[int | str, dict[str, Any]] = {200: {"model": BatchAnswer}, **responses(400, 404, 409, 415, 422)}
 MADE: dict[int | str, dict[str, Any]] = {202: {"model": BatchAnswer}, **responses(400, 404, 409, 415, 422)}
 REFUSED = responses(400, 404, 409, 413, 415, 422)

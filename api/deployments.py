@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
 from api.body import StrictRoute
 from api.problems import responses
@@ -23,7 +23,7 @@ from api.schemas import (
     SpecBody,
     TrafficBody,
 )
-from api.submitting import PathName, Submission, rules_of, take
+from api.submitting import Asking, PathName, rules_of, take
 from operations import access, queries, specs, submit, targets, views
 from operations.access import Permission
 from operations.database import database
@@ -32,7 +32,6 @@ from operations.settings import settings
 
 router = APIRouter(prefix="/v1/deployments", tags=["deployments"], route_class=StrictRoute)
 
-Asking = Annotated[Submission, Depends()]
 PageSize = Annotated[int | None, Query(ge=1, le=1000)]
 PageToken = Annotated[str | None, Query(max_length=2048)]
 ETAG = {"ETag": {"schema": {"type": "string"}, "description": "the deployment's generation, for If-Match"}}

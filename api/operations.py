@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +16,7 @@ from api.problems import responses
 from api.quotas import held
 from api.requests import Who
 from api.schemas import EventPage, OperationAnswer, OperationPage
-from api.submitting import PathName, PreferHeader, Submission, take
+from api.submitting import Asking, PathName, PreferHeader, take
 from api.waiting import preferred_wait
 from operations import queries, submit, views
 from operations.access import Principal
@@ -26,8 +26,6 @@ from operations.settings import settings
 from operations.states import Kind, State
 
 router = APIRouter(prefix="/v1/operations", tags=["operations"], route_class=StrictRoute)
-
-Asking = Annotated[Submission, Depends()]
 
 
 @router.get("", response_model=OperationPage, responses=responses(400, 422))

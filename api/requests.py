@@ -71,13 +71,13 @@ class RequestIds:
             )
 
 
-def principal(request: Request) -> Principal:
-    """Who asks, as ``Authentication`` found out."""
+async def principal(request: Request) -> Principal:
+    """Who asks, as ``Authentication`` found out. As all that needs no thread, it is asked for in none."""
     who: Principal = request.state.principal
     return who
 
 
-def request_id(request: Request) -> str:
+async def request_id(request: Request) -> str:
     """The id of this request."""
     return str(request.state.request_id)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import structlog
-from fastapi import Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic import StringConstraints
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from api import audited
 from api.requests import RequestId, Who
 from api.waiting import preferred_wait
 from operations import audit, idempotency, ledger, presence, queries, queue, specs, views
+from operations.access import Principal
 from operations.database import database
 from operations.idempotency import Key, Stored
 from operations.models import Operation, Target
@@ -53,12 +54,12 @@ class Submission:
     """The headers and parameters that every submitting route takes."""
 
     request: Request
-    who: Who
-    request_id: RequestId
-    idempotency_key: IdempotencyHeader = None
-    prefer: PreferHeader = None
-    if_match: IfMatchHeader = None
-    on_conflict: OnConflict = "queue"
+    who: Principal
+    request_id: str
+    idempotency_key: str | None
+    prefer: str | None
+    if_match: str | None
+    on_conflict: Literal["queue", "refuse", "supersede"]
 
     def about(self, target: str, name: str) -> None:
         """Say what the request is about where its path does not, for the audit of what is refused."""
@@ -67,6 +68,22 @@ class Submission:
     def asked(self, deadline_seconds: float | None = None) -> Asked:
         """Who asks, and how, for ``operations.submit``."""
         return Asked(self.who.name, self.request_id, self.if_match, self.on_conflict, deadline_seconds, who=self.who)
+
+
+async def submission(
+    request: Request,
+    who: Who,
+    request_id: RequestId,
+    idempotency_key: IdempotencyHeader = None,
+    prefer: PreferHeader = None,
+    if_match: IfMatchHeader = None,
+    on_conflict: OnConflict = "queue",
+) -> Submission:
+    """What a submitting route depends on: a function that is awaited, since FastAPI makes a class in a thread."""
+    return Submission(request, who, request_id, idempotency_key, prefer, if_match, on_conflict)
+
+
+Asking = Annotated[Submission, Depends(submission)]
 
 
 async def take(submission: Submission, act: Callable[[Session], Accepted]) -> Response:

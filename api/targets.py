@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
@@ -21,7 +21,7 @@ from api.deployments import ACCEPTED, PageSize, PageToken
 from api.problems import path_of, responses
 from api.requests import Who
 from api.schemas import AdoptBody, CheckAnswer, TargetAnswer, TargetBody, TargetPage
-from api.submitting import PathName, PreferHeader, Submission, description_of, once, rules_of, take
+from api.submitting import Asking, PathName, PreferHeader, description_of, once, rules_of, take
 from operations import disclosure, presence, queries, submit, targets, views
 from operations.database import database
 from operations.idempotency import Stored
@@ -39,8 +39,6 @@ from operations.settings import settings
 router = APIRouter(prefix="/v1/targets", tags=["targets"], route_class=StrictRoute)
 
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-
-Asking = Annotated[Submission, Depends()]
 
 
 @router.get("", response_model=TargetPage, responses=responses(400, 422))

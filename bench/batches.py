@@ -2,10 +2,13 @@
 
     python -m bench.batches sagemaker [--items 1000] [--kills 20]
     python -m bench.batches databricks [--items 120]
+    python -m bench.batches accept [--items 10000]
 
 *sagemaker*: endpoints that need 20 s each, under the default limit. The least is the writes at the limit's rate and one
 endpoint's time. *databricks*: the workspace's 50 creates and updates in 5 minutes, switched on in the fake and scaled
 down in time by ``--scale``; counted is what the fake refused (429), beside the time taken stands the plan's estimate.
+*accept*: one request with so many operations, beside the multi-row insert of the same items; then how long reading the
+batch, its items and all batches takes while it runs (p95), beside the same on an empty installation.
 """
 
 from __future__ import annotations
@@ -21,10 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlalchemy
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 
 from adapters.sagemaker.describe import DESCRIPTION as SAGEMAKER
+from operations.batches.models import BatchItem
+from operations.batches.records import PORTION
+from operations.models import Base
 from tests.adapters.sagemaker_target import ACCESS_KEY, ROLE, SECRET
 from tests.fakes.databricks import TOKEN, Databricks
+from tests.fakes.platform import Platform
 from tests.fakes.sagemaker import SageMaker
 from tests.stack.parts import Parts
 from tests.stack.waiting import until
@@ -35,13 +45,15 @@ WORKSPACE_WRITES, WORKSPACE_SECONDS = 50, 300.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("sagemaker", "databricks"))
+    parser.add_argument("kind", choices=("sagemaker", "databricks", "accept"))
     parser.add_argument("--items", type=int)
     parser.add_argument("--kills", type=int)
     parser.add_argument("--scale", type=float, default=10.0, help="databricks: so many times faster than it is")
     asked = parser.parse_args()
     if asked.kind == "sagemaker":
         sagemaker(asked.items or 1000, 20 if asked.kills is None else asked.kills)
+    elif asked.kind == "accept":
+        accept(asked.items or 10_000)
     else:
         databricks(asked.items or 120, asked.kills or 0, asked.scale)
 
@@ -97,6 +109,74 @@ def databricks(items: int, kills: int, scale: float) -> None:
     print(f"ended as {detail['state']}: {detail['counters']}")
     print(f"refused with 429: {refused}")
     print(f"took {took:.0f} s; the plan's estimate {estimate:.0f} s; ratio {took / estimate:.2f}")
+
+
+def accept(items: int) -> None:
+    """Against an in-house platform that answers in 20 ms and needs a second."""
+    names = [f"model-{number:05}" for number in range(items)]
+    with Platform(seconds=1.0, latency=0.02) as platform, system({}) as (parts, api):
+        api.put("/v1/targets/prod", json={"uri": platform.url}).raise_for_status()
+        one = api.post(
+            "/v1/batches", json={"operations": [operation("first")], "strategy": {"max_concurrent": 1}}
+        ).raise_for_status()
+        ended(api, one.json()["id"])
+        empty = reading(api, one.json()["id"])
+        began = time.monotonic()
+        body = {"operations": [operation(name) for name in names], "strategy": {"max_concurrent": 50}}
+        batch = api.post("/v1/batches", json=body).raise_for_status().json()["id"]
+        took = time.monotonic() - began
+        until(lambda: done(api, batch) >= 200, seconds=300, pause=0.5)
+        running = reading(api, batch)
+        floor = insert_alone(parts.folder / "modelport.db", batch)
+        api.post(f"/v1/batches/{batch}/abort").raise_for_status()
+    print(
+        f"{items} items accepted by one request in {took:.2f} s; the insert alone {floor:.2f} s;"
+        f" ratio {floor / took:.2f}"
+    )
+    print(f"{'p95 in ms':24}{'one item, ended':>18}{f'{items} items, running':>24}")
+    for path, before in empty.items():
+        print(f"{path:24}{before:>18.1f}{running[path]:>24.1f}")
+
+
+def operation(name: str) -> dict[str, Any]:
+    return {"target": "prod", "name": name, "action": "apply", "model_uri": "models:/m/1"}
+
+
+def reading(api: httpx.Client, batch: str, times: int = 100) -> dict[str, float]:
+    """Milliseconds, of a hundred each, that nineteen in twenty stay below."""
+    paths = {
+        "the batch": f"/v1/batches/{batch}",
+        "its items": f"/v1/batches/{batch}/items",
+        "all batches": "/v1/batches",
+    }
+    found = {}
+    for name, path in paths.items():
+        took = []
+        for _ in range(times):
+            began = time.monotonic()
+            api.get(path).raise_for_status()
+            took.append((time.monotonic() - began) * 1000)
+        found[name] = sorted(took)[int(times * 0.95)]
+    return found
+
+
+def insert_alone(path: Path, batch: str) -> float:
+    """Seconds that the rows of this batch's items take in a table of their own, in as many statements."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    with Session(engine) as session:
+        kept = session.execute(select(BatchItem.__table__).where(BatchItem.batch_id == batch)).mappings().all()
+    engine.dispose()
+    rows = [{**row, "batch_id": "copy"} for row in kept]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = sqlalchemy.create_engine(f"sqlite:///{folder}/alone.db")
+        Base.metadata.create_all(alone)
+        began = time.monotonic()
+        with Session(alone) as session, session.begin():
+            for start in range(0, len(rows), PORTION):
+                session.execute(insert(BatchItem), rows[start : start + PORTION])
+        took = time.monotonic() - began
+        alone.dispose()
+    return took
 
 
 @contextlib.contextmanager

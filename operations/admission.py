@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from operations import access, audit, ledger
@@ -161,11 +161,9 @@ def _locked(session: Session, target: Target, name: str) -> Deployment:
     deployment = ledger.lock_one(session, *of_name)
     if deployment is not None:
         return deployment
-    try:
-        with session.begin_nested():
-            session.add(Deployment(target_id=target.id, name=name))
-    except IntegrityError:
-        pass  # another request made it at the same moment; both go on with that row
+    # where another request made it at the same moment, both go on with that row
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(dialect.insert(Deployment).values(target_id=target.id, name=name).on_conflict_do_nothing())
     deployment = ledger.lock_one(session, *of_name)
     assert deployment is not None  # noqa: S101  # rows of deployments are never removed
     return deployment
