@@ -22,10 +22,11 @@ from adapters.contract import (
 )
 from adapters.kserve import manifests, things
 from adapters.kserve.asking import spec_of
+from adapters.kserve.decisions import Effect, Pace, accepted
 from adapters.kserve.describe import DESCRIPTION, KServeSettings
 from adapters.kserve.goals import CONTAINER, VARIANT, goal
 from adapters.kserve.reading import Found, Reader
-from adapters.kserve.rollout import Effect, Pace, accepted, decide
+from adapters.kserve.rollout import decide
 from adapters.kubernetes.cluster import Cluster, Occupied, Stale
 from adapters.kubernetes.logs import tails
 from adapters.kubernetes.namespaces import namespace_of
@@ -64,7 +65,8 @@ class KServeAdapter:
     def plan(self, change: Change) -> Handle:
         """The InferenceService has the deployment's name; its predictors carry a digest of what was asked of them."""
         desired = goal(change.desired)
-        placed = None if change.placed.get("deleted") else change.placed.get("sent") or change.placed.get("placed")
+        known = (change.placed.get(key) for key in ("seen", "sent", "placed"))
+        placed = None if change.placed.get("deleted") else next(filter(None, known), None)
         return {
             "installation": change.installation,
             "uid": change.uid,
@@ -75,6 +77,7 @@ class KServeAdapter:
             "toward": "forward",
             "adopt": change.adopt,
             "sent": None,
+            "seen": None,
             "placed": placed,
             "deleted": False,
             "undoing": False,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adapters.contract import JSON, Conflict, Handle, Progress, Toward
+from adapters.kserve.decisions import Decision, Effect, Pace, route_of
 from adapters.kserve.manifests import known, refuse_another_mode
 from adapters.kserve.shapes import Shape, following, frames, list_of, needed, serves, shape_of
 
@@ -18,31 +19,6 @@ from adapters.kserve.shapes import Shape, following, frames, list_of, needed, se
 ABSENT_LOOKS = 2
 # ... and so many where an accepted write says otherwise
 LATE_LOOKS = 5
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The one write of a step: apply a shape, adopt, or delete."""
-
-    verb: Literal["apply", "adopt", "delete"]
-    goal: JSON | None = None
-    shape: Shape | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to write, if anything; without a write, ``progress`` is what the step came to."""
-
-    progress: Progress
-    effect: Effect | None = None
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds between looks, and how many looks a split that is settled may take until it is in force."""
-
-    look_seconds: float
-    stalled_looks: int = 20
 
 
 def decide(handle: Handle, facts: JSON, toward: Toward, pace: Pace) -> Decision:
@@ -62,25 +38,6 @@ def decide(handle: Handle, facts: JSON, toward: Toward, pace: Pace) -> Decision:
     if handle["desired"] is None:
         return case.delete()
     return case.forward() if toward == "forward" else case.back()
-
-
-def accepted(handle: Handle, effect: Effect, before: JSON | None, shown: JSON | None) -> Handle:
-    """The handle once the API server took the write: ``before`` was seen, ``shown`` is its answer."""
-    handle = {**handle, "absent": 0, "late": 0, "stalled": 0}
-    if effect.verb == "delete":
-        return {**handle, "deleted": True}
-    if shown is None:
-        return handle
-    metadata = shown["metadata"]
-    sent = {
-        "toward": handle["toward"],
-        "uid": metadata.get("uid"),
-        "generation": metadata.get("generation") or 0,
-        # what was told of a failure before this write is no failure of it
-        "mark": before["mark"] if before else None,
-        "before": list_of(shape_of(before)) if before else None,
-    }
-    return {**handle, "sent": sent}
 
 
 @dataclass(frozen=True)
@@ -172,7 +129,7 @@ class _Case:
         if serves(self.there, goal) and self._is_in_force():
             if self.toward == "forward":
                 return self._serving(goal, "done")
-            return self.end("done", "what was before serves")
+            return Decision(Progress(self._concluded(), "done", "switch", message="what was before serves"))
         shape = shape_of(self.there) if serves(self.there, goal) else self._feasible(following(self.there, goal), goal)
         if shape != shape_of(self.there) or not (self.there["adopted"] or frames(self.there, goal)):
             if self._is_reverted():
@@ -293,19 +250,12 @@ class _Case:
         return Decision(Progress(once, "again", "switch", again_in=self.pace.look_seconds, message=message))
 
     def _serving(self, goal: JSON, outcome: Literal["done", "landed"], message: str | None = None) -> Decision:
+        handle = self._concluded()
         traffic = goal["spec"]["traffic"]
         message = message or "serving " + ", ".join(f"{variant} {share} %" for variant, share in traffic.items())
         route = route_of(self.handle, goal, self.there)
-        return Decision(Progress(self.handle, outcome, "clean", message=message, route=route))
+        return Decision(Progress(handle, outcome, "clean", message=message, route=route))
 
-
-def route_of(handle: Handle, goal: JSON, facts: JSON) -> JSON:
-    """Where predictions go: the host that traffic is split at, and by variant where it can be asked past the split."""
-    protocols = set(goal["protocols"].values())
-    return {
-        "name": handle["name"],
-        "url": facts["url"],
-        "protocol": "v1" if protocols == {"v1"} else "v2",
-        "variants": sorted(goal["digests"]),
-        "pins": facts["pins"],
-    }
+    def _concluded(self) -> Handle:
+        """The handle with what was concluded from: what the next change sees of before that is stale."""
+        return {**self.handle, "seen": {key: self.there[key] for key in ("uid", "generation")}}

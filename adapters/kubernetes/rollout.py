@@ -155,9 +155,10 @@ class _Case:
         unseen = before is not None and before["digest"] != goal["digest"] and not self.handle["removed"] and not left
         if unseen and self.handle["absent"] + 1 < ABSENT_LOOKS:
             return self._again("looks once more whether anything of before is there", "clean")
-        if self.toward == "back":
-            return self.end("done", "what was before serves")
         done = self._serving(goal, "done")
+        if self.toward == "back":
+            told = "what was before serves"
+            return Decision(Progress(done.progress.handle, "done", "switch", message=told))
         leftovers = tuple(Leftover("Deployment", name, why) for name, why in left.items())
         return replace(done, progress=replace(done.progress, leftovers=leftovers))
 
@@ -227,7 +228,10 @@ class _Case:
     def _serving(self, goal: JSON, outcome: Literal["done", "landed"]) -> Decision:
         message = f"serving {goal['variant']}"
         route = _route(self.handle, goal)
-        return Decision(Progress(self.handle, outcome, "clean", message=message, route=route))
+        # what the next change sees of before that is stale
+        sent = {**self.handle["sent"], "service": {key: (self.service or {}).get(key) for key in ("uid", "version")}}
+        concluded = {**self.handle, "sent": sent}
+        return Decision(Progress(concluded, outcome, "clean", message=message, route=route))
 
 
 def _is_older(seen: JSON, written: JSON) -> bool:
