@@ -26,7 +26,7 @@ from api.batch_schemas import (
 )
 from api.body import StrictRoute
 from api.deployments import PageSize, PageToken
-from api.problems import responses
+from api.problems import EVENT_STREAM, responses
 from api.quotas import held
 from api.requests import Who
 from api.submitting import Asking, PathName, Submission, description_of, once, rules_of
@@ -135,7 +135,7 @@ def items(
     "/{batch_id}/events",
     response_model=None,
     responses={
-        200: {"model": BatchDetail, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"model": BatchDetail, "content": EVENT_STREAM},
         **responses(404, 422),
     },
 )

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.body import StrictRoute
 from api.deployments import ACCEPTED, PageSize, PageToken
-from api.problems import responses
+from api.problems import EVENT_STREAM, responses
 from api.quotas import held
 from api.requests import Who
 from api.schemas import EventPage, OperationAnswer, OperationPage
@@ -72,7 +72,7 @@ async def get(operation_id: PathName, request: Request, who: Who, prefer: Prefer
     "/{operation_id}/events",
     response_model=None,
     responses={
-        200: {"model": EventPage, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"model": EventPage, "content": EVENT_STREAM},
         204: {"description": "A stream that was resumed after the last event; there will be no more"},
         **responses(400, 404, 422),
     },

@@ -66,6 +66,16 @@ FIELDS: dict[type[Refused], str] = {
     IdempotencyKeyReuse: "Idempotency-Key",
 }
 """What is at fault where a refusal leaves no doubt about it."""
+EVENT_STREAM = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "description": "one server-sent event; its data is a JSON document",
+            "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        }
+    }
+}
+"""What a route answers that streams events."""
 SCHEMA = {
     "title": "Problem",
     "type": "object",

@@ -18,7 +18,7 @@ _engines: dict[int, Engine] = {}
 
 
 # no events of its own: rows in Flower are operations, and Flower switches a worker's events on
-@queue.app.task(name=queue.ADVANCE, bind=True, send_events=False)
+@queue.app.task(name=queue.ADVANCE, bind=True, send_events=False, Strategy="worker.strategy:checked")
 def advance(self: Task, lane: str) -> None:
     """Drive what is due in ``lane``, and ask for another turn when the claim was full. Twice is the same as once."""
     if node.stopping():

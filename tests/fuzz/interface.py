@@ -125,4 +125,6 @@ def _there(http: httpx.Client) -> dict[str, str]:
     operation = http.post("/v1/deployments", json=body).raise_for_status().json()["id"]
     asked = {"selection": {"target": "here"}, "change": {"model_uri": "models:/m/2"}}
     batch = http.post("/v1/batches/plan", json=asked).raise_for_status().json()["id"]
+    # its stream of events has an end then
+    http.post(f"/v1/batches/{batch}/abort").raise_for_status()
     return {"target": "here", "operation_id": operation, "batch_id": batch, "slug": "busy", "number": "1"}
