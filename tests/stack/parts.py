@@ -53,6 +53,8 @@ class Parts:
             "MODELPORT_BROKER_URL": self.redis.url,
             "MODELPORT_DATABASE_URL": database_url or "",
             "MODELPORT_API_PORT": str(self.api_port),
+            # outside of the tests of who may do what, also where no conftest says so
+            "MODELPORT_ANONYMOUS_ROLE": "admin",
             "CELERY_BROKER_URL": self.redis.url,
             "FLOWER_PORT": str(self.flower_port),
             "FLOWER_BASIC_AUTH": ":".join(FLOWER_AUTH),
