@@ -283,8 +283,18 @@ class EventPage(Answer):
     next_page_token: str | None
 
 
+class KindAnswer(Answer):
+    """A kind of target that can be registered; without live workers that have what it needs, ``lacks`` says why."""
+
+    scheme: str
+    title: str
+    workers: int
+    lacks: str | None
+
+
 class TargetPage(Answer):
-    """Targets, the oldest first."""
+    """Targets, the oldest first, and the kinds that there are: modelport's own, and every plugin that is installed."""
 
     items: list[TargetAnswer]
+    kinds: list[KindAnswer]
     next_page_token: str | None

@@ -43,11 +43,13 @@ NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 @router.get("", response_model=TargetPage, responses=responses(400, 422))
 def list_(who: Who, page_size: PageSize = None, page_token: PageToken = None) -> dict[str, Any]:
-    """The targets."""
+    """The targets, and the kinds of target that can be registered."""
     with database().read() as session:
         page = queries.all_targets(session, page_size or settings().page_size, page_token, who)
         live = presence.live_workers(session)
-        return {"items": [_view(row, live) for row in page.items], "next_page_token": page.next_page_token}
+        items = [_view(row, live) for row in page.items]
+    kinds = [_kind(scheme, live) for scheme in registry.schemes()]
+    return {"items": items, "kinds": kinds, "next_page_token": page.next_page_token}
 
 
 @router.get("/{name}", response_model=TargetAnswer, responses=responses(404, 422))
@@ -148,6 +150,15 @@ def checked(uri: str, settings: Mapping[str, Any]) -> str:
         ]
         raise InvalidSettings(f"{faults[0].field}: {faults[0].message}", faults) from error
     return requires
+
+
+def _kind(scheme: str, live: Sequence[Worker]) -> dict[str, Any]:
+    """How many workers have what a target of this kind needs, on whatever host; where none has, what one says."""
+    needed = registry.requirement(scheme).partition("@")[0]
+    why = [text for worker in live for offer, text in worker.lacks.items() if offer.partition("@")[0] == needed]
+    workers = sum(any(offer.partition("@")[0] == needed for offer in worker.offers) for worker in live)
+    title = registry.describe(scheme).title
+    return {"scheme": scheme, "title": title, "workers": workers, "lacks": why[0] if why and not workers else None}
 
 
 def _view(row: Target, live: Sequence[Worker]) -> dict[str, Any]:

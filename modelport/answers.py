@@ -78,6 +78,15 @@ def stream_of_model(response: Response) -> None:
         raise errors.ModelFailed(answer.status, answer.text)
 
 
+def each_of(key: str, model: type[M]) -> Callable[[Response], list[M]]:
+    """Reads a list that stands in a document; an older server may not tell it."""
+
+    def read(response: Response) -> list[M]:
+        return [_made(model, each) for each in document(response).get(key) or []]
+
+    return read
+
+
 def text(response: Response) -> str:
     """Reads plain text."""
     raise_for_problem(response)

@@ -169,6 +169,15 @@ class Target(Document):
     created_at: datetime
 
 
+class Kind(Document):
+    """A kind of target that the server knows. Without ``workers`` that have what it needs, ``lacks`` says why."""
+
+    scheme: str
+    title: str = ""
+    workers: int = 0
+    lacks: str | None = None
+
+
 class Check(Document):
     """What a worker found when it tried to reach a target."""
 

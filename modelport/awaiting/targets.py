@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from modelport.awaiting.driver import AsyncDriver
-from modelport.types import Check, Target
+from modelport.types import Check, Kind, Target
 
 
 class AsyncTargets(AsyncDriver):
@@ -15,6 +15,10 @@ class AsyncTargets(AsyncDriver):
     def targets(self) -> AsyncIterator[Target]:
         """As ``Client.targets``."""
         return self._all(self._calls.targets())
+
+    async def target_kinds(self) -> list[Kind]:
+        """As ``Client.target_kinds``."""
+        return await self._ask(self._calls.target_kinds())
 
     async def target(self, name: str) -> Target:
         """As ``Client.target``."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelport.blocking.driver import Driver
-from modelport.types import Check, Target
+from modelport.types import Check, Kind, Target
 
 
 class Targets(Driver):
@@ -15,6 +15,10 @@ class Targets(Driver):
     def targets(self) -> Iterator[Target]:
         """The targets that are registered."""
         return self._all(self._calls.targets())
+
+    def target_kinds(self) -> list[Kind]:
+        """The kinds of target that can be registered: modelport's own, and every plugin that is installed."""
+        return self._ask(self._calls.target_kinds())
 
     def target(self, name: str) -> Target:
         """One target. Raises NotFound."""

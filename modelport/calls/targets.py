@@ -8,7 +8,7 @@ from typing import Any
 from modelport import answers
 from modelport.calls.reading import Reading
 from modelport.calls.request import Call, D, O, Pages, get, pages, path, submit
-from modelport.types import Check, Target
+from modelport.types import Check, Kind, Target
 
 
 class TargetCalls(Reading[D, O]):
@@ -17,6 +17,10 @@ class TargetCalls(Reading[D, O]):
     def targets(self) -> Pages[Target]:
         """GET targets."""
         return pages(path("targets"), answers.page(Target))
+
+    def target_kinds(self) -> Call[list[Kind]]:
+        """GET targets, for the kinds beside them."""
+        return get(path("targets"), answers.each_of("kinds", Kind))
 
     def target(self, name: str) -> Call[Target]:
         """GET a target."""

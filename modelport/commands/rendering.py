@@ -150,6 +150,15 @@ def targets(session: Session, found: Iterable[types.Target]) -> None:
     output.print_table(["Target", "URI", "Kind", "Workers"], rows, empty="No targets.")
 
 
+def kinds(session: Session, found: Iterable[types.Kind]) -> None:
+    """A list of kinds of target."""
+    if session.json:
+        output.print_items(each.document for each in found)
+        return
+    rows = [[each.scheme, each.title, str(each.workers), each.lacks or ""] for each in found]
+    output.print_table(["URI begins with", "Kind", "Workers", "Lacks"], rows, empty="No kinds.")
+
+
 def target(session: Session, found: types.Target) -> None:
     """All about one target."""
     if session.json:

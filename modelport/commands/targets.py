@@ -18,6 +18,7 @@ def group() -> typer.Typer:
     """The group with its commands."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     command(app, "ls")(ls)
+    command(app, "kinds")(kinds)
     command(app, "show")(show)
     command(app, "add")(add)
     command(app, "rm")(rm)
@@ -29,6 +30,11 @@ def group() -> typer.Typer:
 def ls(session: Session) -> None:
     """List targets."""
     rendering.targets(session, session.client.targets())
+
+
+def kinds(session: Session) -> None:
+    """List the kinds of target that can be added, the plugins of MLflow that are installed included."""
+    rendering.kinds(session, session.client.target_kinds())
 
 
 def show(session: Session, target: TargetArgument) -> None:

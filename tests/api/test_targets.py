@@ -57,6 +57,16 @@ def test_a_target_tells_what_it_can_do(http: httpx.Client, db: Database) -> None
     assert "credentials" not in target
 
 
+def test_what_is_installed_is_listed_with_what_the_workers_lack_for_it(http: httpx.Client, db: Database) -> None:
+    with db.write() as session:
+        presence.announce(session, "look@elsewhere", "look", {"local@elsewhere": None, "kserve": "pip install it"})
+    kinds = {kind["scheme"]: kind for kind in http.get("/v1/targets").json()["kinds"]}
+    assert {"sagemaker", "databricks", "azureml", "kserve", "local", "http", "mlflow+sagemaker"} <= set(kinds)
+    assert (kinds["local"]["workers"], kinds["local"]["lacks"]) == (1, None)
+    assert (kinds["kserve"]["workers"], kinds["kserve"]["lacks"]) == (0, "pip install it")
+    assert kinds["mlflow+databricks"]["title"].startswith("MLflow's plugin databricks")
+
+
 def test_targets_are_paged(http: httpx.Client) -> None:
     first = http.get("/v1/targets", params={"page_size": 1}).json()
     second = http.get("/v1/targets", params={"page_size": 1, "page_token": first["next_page_token"]}).json()

@@ -239,7 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
                 new["retry_of"] = old["id"]
                 return 202, new
             case ("GET", "targets"):
-                return 200, self._page(list(plane.targets.values()))
+                kinds = [{"scheme": "local", "title": "This machine", "workers": 1, "lacks": None}]
+                return 200, {**self._page(list(plane.targets.values())), "kinds": kinds}
             case ("PUT", "targets", name):
                 plane.targets[name] = {**new_target(name, sent.document["uri"]), **sent.document}
                 return 201, plane.targets[name]

@@ -165,6 +165,7 @@ def test_targets(plane: ControlPlane, play: Play) -> None:
     async def script(client: AsyncClient) -> None:
         assert (await client.put_target("prod", "http://models", limits={"writes": 5})).uri == "http://models"
         assert [each.name async for each in client.targets()] == ["local", "prod"]
+        assert [kind.title for kind in await client.target_kinds()] == ["This machine"]
         assert (await client.check_target("prod")).ok
         assert "workers" in await client.target_help("local")
         await client.delete_target("prod")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -284,6 +285,8 @@ def test_targets(plane: ControlPlane, run: Run) -> None:
         "credentials": "env:TOKEN",
     }
     assert {"local", "prod"} <= set(run("targets", "ls").stdout.split())
+    assert "This machine" in run("targets", "kinds").stdout
+    assert json.loads(run("--json", "targets", "kinds").stdout)["items"][0]["scheme"] == "local"
     assert "http://models" in run("targets", "show", "prod").stdout
     assert run("targets", "help", "local").stdout.splitlines() == [
         "Config of a variant:",

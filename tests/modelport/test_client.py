@@ -222,6 +222,7 @@ def test_targets(plane: ControlPlane, client: Client) -> None:
     assert (made.name, made.uri) == ("prod", "http://models.internal")
     assert plane.requests[-1].document["credentials"] == "env:TOKEN"
     assert [found.name for found in client.targets()] == ["local", "prod"]
+    assert [(kind.scheme, kind.workers) for kind in client.target_kinds()] == [("local", 1)]
     assert client.target("local").capabilities == {"max_variants": 8}
     assert "workers: int" in client.target_help("local")
     assert client.check_target("local").message == "3 models served"
