@@ -101,7 +101,7 @@ class Demo:
             before = predictions(client, path, rows)
             say(f"classes {before}")
         with self._step(f"update to {second} under load") as say:
-            with Load(self._stack, path, rows) as load:
+            with Load(self._stack.api_url, path, rows, self._stack.admin_key) as load:
                 updated = finish(client, client.patch(path, json={"model_uri": second}))
                 load.some_more()
             after = predictions(client, path, rows)
@@ -137,10 +137,11 @@ class Demo:
 class Load:
     """A client that predicts all the time, in a thread, and notes every prediction that failed."""
 
-    def __init__(self, stack: Stack, path: str, rows: dict[str, Any]) -> None:
+    def __init__(self, api_url: str, path: str, rows: dict[str, Any], key: str | None = None) -> None:
         self.answers = 0
         self.failures: list[str] = []
-        self._stack = stack
+        self._api_url = api_url
+        self._key = key
         self._path = f"{path}/predict"
         self._rows = rows
         self._stopping = threading.Event()
@@ -164,7 +165,7 @@ class Load:
         self._thread.join()
 
     def _predict(self) -> None:
-        with connect(self._stack.api_url, self._stack.admin_key) as client:
+        with connect(self._api_url, self._key) as client:
             while not self._stopping.is_set():
                 try:
                     answer = client.post(self._path, json=self._rows)

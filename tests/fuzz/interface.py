@@ -123,8 +123,10 @@ def _put(case: Any, there: dict[str, str]) -> None:
 def _there(http: httpx.Client) -> dict[str, str]:
     body = {"target": "here", "name": "iris", "model_uri": "models:/m/1"}
     operation = http.post("/v1/deployments", json=body).raise_for_status().json()["id"]
+    # the streams of what has ended have an end too
+    http.post(f"/v1/operations/{operation}/cancel").raise_for_status()
+    http.post("/v1/deployments", json=body).raise_for_status()
     asked = {"selection": {"target": "here"}, "change": {"model_uri": "models:/m/2"}}
     batch = http.post("/v1/batches/plan", json=asked).raise_for_status().json()["id"]
-    # its stream of events has an end then
     http.post(f"/v1/batches/{batch}/abort").raise_for_status()
     return {"target": "here", "operation_id": operation, "batch_id": batch, "slug": "busy", "number": "1"}
