@@ -18,6 +18,8 @@ class Capabilities:
     """What a target can do, as values; the API refuses at submission what it cannot.
 
     ``resolves_models`` False: model URIs are passed on as they are, so planning asks nobody and takes no time.
+    ``model_schemes`` are the target's own, beside those that the operator takes everywhere; where it ``names_models``,
+    a model may also be a name of its own, such as ``zai/GLM-5.3``, which is no path of this machine.
     """
 
     max_variants: int = 1
@@ -28,6 +30,8 @@ class Capabilities:
     has_preconditions: bool = False
     can_adopt: bool = False
     resolves_models: bool = True
+    model_schemes: tuple[str, ...] = ()
+    names_models: bool = False
     name_pattern: str = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     max_body_bytes: int = 16 * 1024 * 1024
 

@@ -21,12 +21,19 @@ LENGTH = 2048
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(/.*)", re.DOTALL)
 FIXED = re.compile(r"#files=[0-9a-f]{12}\Z")
 """What the local target adds to a path to fix its files."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*(/[A-Za-z0-9][A-Za-z0-9_.@-]*)*")
 REMEDY = "give it as MLflow knows it: models:/name/1, models:/name@alias, runs:/id/path, or a whole path"
 
 
-def check(uri: str, field: str = "model_uri") -> None:
-    """Whether it can be a model URI at all, and one that is taken here. Asks no disk. Raises InvalidModelUri."""
-    fault = _fault(uri)
+def check(uri: str, field: str = "model_uri", *, schemes: Sequence[str] = (), names: bool = False) -> None:
+    """Whether it can be a model URI at all, and one that is taken here. Asks no disk. Raises InvalidModelUri.
+
+    ``schemes`` are taken beside the operator's, and with ``names`` a name that only the target knows.
+    """
+    if names and NAME.fullmatch(uri) and len(uri) <= LENGTH:
+        check_text(uri, field)
+        return
+    fault = _fault(uri, schemes)
     if fault is not None:
         raise InvalidModelUri.one(field, *fault)
     check_text(uri, field)
@@ -35,14 +42,14 @@ def check(uri: str, field: str = "model_uri") -> None:
         raise InvalidModelUri.one(field, "is a path outside of the folders that models may be in", _allowed_folders())
 
 
-def check_at_use(uris: Iterable[str]) -> None:
+def check_at_use(uris: Iterable[str], *, names: bool = False) -> None:
     """Paths at the moment of use, on the machine that reads the files: no link may lead out either.
 
     Who can write into the folder can still change it afterwards. Raises InvalidModelUri.
     """
     for uri in uris:
         path = local_path(uri)
-        if path is None:
+        if path is None or (names and NAME.fullmatch(uri)):
             continue
         check(uri)
         roots = _roots()
@@ -61,7 +68,7 @@ def local_path(uri: str) -> str | None:
     return None if SCHEME.fullmatch(text) else text
 
 
-def _fault(uri: str) -> tuple[str, str] | None:
+def _fault(uri: str, schemes: Sequence[str]) -> tuple[str, str] | None:
     if not uri.strip():
         return "is empty", REMEDY
     if len(uri) > LENGTH:
@@ -81,8 +88,9 @@ def _fault(uri: str) -> tuple[str, str] | None:
             return "is no whole path in its one spelling", REMEDY
         return None
     scheme, rest = SCHEME.fullmatch(text).groups()  # type: ignore[union-attr]  # or it would be a path
-    if scheme not in settings().model_schemes:
-        known = ", ".join(settings().model_schemes)
+    taken = [*settings().model_schemes, *schemes]
+    if scheme not in taken:
+        known = ", ".join(taken)
         return f"has the scheme {scheme[:40]}, which is not taken here", f"The schemes are: {known}."
     if "//" in rest.removeprefix("//"):
         return "has an empty part", REMEDY

@@ -43,6 +43,8 @@ class Rules:
     require_if_match: bool
     config: Callable[[Document], Document]
     variants_at_create: bool = True
+    model_schemes: Sequence[str] = ()
+    names_models: bool = False
 
 
 def rules(description: Any, settings: Mapping[str, Any]) -> Rules:
@@ -61,6 +63,8 @@ def rules(description: Any, settings: Mapping[str, Any]) -> Rules:
         deadline_seconds=description.deadline_seconds,
         require_if_match=bool(settings.get("require_if_match")),
         variants_at_create=able.variants_at_create,
+        model_schemes=able.model_schemes,
+        names_models=able.names_models,
         config=config,
     )
 
@@ -159,7 +163,7 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
     name, uri = variant["name"], variant["model_uri"]
     if not VARIANT_NAME.fullmatch(name):
         raise InvalidName.one(f"{prefix}name", f"{name[:80]!r} is not allowed", f"it must match {VARIANT_NAME.pattern}")
-    check_model_uri(uri, f"{prefix}model_uri")
+    check_model_uri(rules, uri, f"{prefix}model_uri")
     # before it is validated: a refusal of the target quotes values
     disclosure.check(dict(variant.get("config") or {}), f"{prefix}config")
     try:
@@ -169,9 +173,9 @@ def _variant(rules: Rules, variant: Document, prefix: str) -> Document:
     return {"name": name, "model_uri": uri, "flavor": variant.get("flavor"), "config": config}
 
 
-def check_model_uri(uri: str, field: str) -> None:
+def check_model_uri(rules: Rules, uri: str, field: str) -> None:
     """Whether it is a model URI that is taken here. Raises InvalidModelUri, SecretInConfig."""
-    model_uris.check(uri, field)
+    model_uris.check(uri, field, schemes=rules.model_schemes, names=rules.names_models)
 
 
 def _check_variants(rules: Rules, variants: Sequence[Document]) -> None:

@@ -134,7 +134,7 @@ class Beginning:
         elif operation.desired is not None:
             known = operation.desired.resolved
             desired = Spec.from_json(known) if known else _resolved(Spec.from_json(operation.desired.spec), opened)
-            _check_models(desired)
+            _check_models(desired, opened)
         current = deployment.current
         change = Change(
             installation=opened.place.installation,
@@ -151,14 +151,15 @@ class Beginning:
 
 def _resolved(asked: Spec, opened: Opened) -> Spec:
     # what was accepted may have been accepted under other settings
-    _check_models(asked)
+    _check_models(asked, opened)
     return opened.adapter.resolve(asked)
 
 
-def _check_models(spec: Spec) -> None:
+def _check_models(spec: Spec, opened: Opened) -> None:
     """What is read from this machine's disk lies where models may be, links followed. Raises Permanent."""
+    names = opened.description.capabilities.names_models
     try:
-        model_uris.check_at_use(variant.model_uri for variant in spec.variants)
+        model_uris.check_at_use((variant.model_uri for variant in spec.variants), names=names)
     except Refused as refused:
         raise Permanent(f"{refused.detail}; {refused.errors[0].remedy}") from None
 

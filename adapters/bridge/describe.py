@@ -102,7 +102,7 @@ def describe(scheme: str) -> Description:
         config_model=BridgeConfig,
         settings_model=BridgeSettings,
         capabilities=Capabilities(
-            has_preconditions=True, name_pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+            has_preconditions=True, names_models=True, name_pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
         ),
         extra="bridge",
         limits=Limits(parallel=4),

@@ -208,6 +208,7 @@ DESCRIPTION = Description(
     settings_model=DatabricksSettings,
     capabilities=Capabilities(
         max_variants=10,
+        model_schemes=("external",),
         can_split=True,
         can_pin=True,
         has_logs=True,

@@ -32,7 +32,7 @@ def check(rules: Rules, name: str, change: Document, prefix: str) -> None:
         specs.check_name(rules, name)
         specs.build(rules, **_spec(change))
     elif change["action"] == "update" and change.get("model_uri") is not None:
-        specs.check_model_uri(change["model_uri"], f"{prefix}model_uri")
+        specs.check_model_uri(rules, change["model_uri"], f"{prefix}model_uri")
 
 
 def doubled(place: int, target: str, name: str) -> Invalid:

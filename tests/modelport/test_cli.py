@@ -286,7 +286,7 @@ def test_targets(plane: ControlPlane, run: Run) -> None:
     }
     assert {"local", "prod"} <= set(run("targets", "ls").stdout.split())
     assert "This machine" in run("targets", "kinds").stdout
-    assert json.loads(run("--json", "targets", "kinds").stdout)["items"][0]["scheme"] == "local"
+    assert json.loads(run("targets", "kinds", "--json").stdout)["items"][0]["scheme"] == "local"
     assert "http://models" in run("targets", "show", "prod").stdout
     assert run("targets", "help", "local").stdout.splitlines() == [
         "Config of a variant:",

@@ -72,6 +72,18 @@ def test_everything_else_is_refused(uri: str, roots: Path) -> None:
         model_uris.check(uri.replace("{root}", str(roots)))
 
 
+def test_a_target_may_have_schemes_and_names_of_its_own(roots: Path) -> None:
+    for uri in ("external:/openai/gpt-4o", "zai/GLM-5.3"):
+        with pytest.raises(InvalidModelUri):
+            model_uris.check(uri)
+    model_uris.check("external:/openai/gpt-4o", schemes=("external",))
+    model_uris.check("zai/GLM-5.3", names=True)
+    model_uris.check_at_use(["zai/GLM-5.3"], names=True)
+    for uri in ("zai/../x", "../x", "./x", "/etc/passwd", "file:etc", "http://x/y", "a//b", "~/x", "x\n"):
+        with pytest.raises(InvalidModelUri):
+            model_uris.check(uri, names=True)
+
+
 @pytest.mark.parametrize("uri", ["s3://key:secret@bucket/x", "s3://AKIA0123456789ABCDEF/x", "s3://b/hf_" + "a" * 34])
 def test_no_secret_stands_in_one(uri: str) -> None:
     with pytest.raises(SecretInConfig) as refused:
