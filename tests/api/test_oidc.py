@@ -78,7 +78,9 @@ def issuer(sign_on: SignOn) -> Issuer:
     return Issuer(Settings(oidc_issuer=sign_on.url, oidc_grants=GRANTS, oidc_leeway_seconds=0))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("key", "alg"), [(RSA[0], "RS256"), (RSA[0], "PS512"), (EC, "ES256")], ids=["RS256", "PS512", "ES256"])
+@pytest.mark.parametrize(
+    ("key", "alg"), [(RSA[0], "RS256"), (RSA[0], "PS512"), (EC, "ES256")], ids=["RS256", "PS512", "ES256"]
+)
 def test_a_token_is_somebody_with_what_its_claims_grant(sign_on: SignOn, issuer: Issuer, key: Any, alg: str) -> None:
     who = issuer.principal(sign_on.token(key, alg))
     assert who.name == f"{sign_on.url}#ada"
