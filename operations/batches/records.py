@@ -197,6 +197,9 @@ def end(session: Session, batch_id: str, ends_as: BatchState, reason: str, *, by
         return batch
     stop(session, batch, ends_as, reason)
     _cancel_queued(session, batch_id, by=by)
+    if ends_as == BatchState.ABORTED and batch.started_at is None:
+        # it was a plan: nothing of it is under way, and no worker has to find that out
+        batch.state, batch.due_at, batch.finished_at = ends_as, None, instant(session)
     return _touch(session, batch)
 
 

@@ -245,6 +245,20 @@ def test_abort_cancels_what_is_queued_and_starts_nothing(
     assert counts(db, identity) == {ItemState.CANCELLED: 2, ItemState.NOT_STARTED: 3}
 
 
+def test_a_plan_is_aborted_without_a_worker(
+    db: Database, clock: VirtualTime, engine: Engine, world: World
+) -> None:
+    items = settled(db, clock, engine, world, 2)
+    with db.write() as session:
+        plan = records.create(session, change=NEW, selection=None, strategy={}, items=items, asked=ME, planned=True)
+    for _ in range(2):
+        with db.write() as session:
+            records.end(session, plan.id, BatchState.ABORTED, "aborted", by="me")
+    assert batch(db, plan.id).state == BatchState.ABORTED
+    assert batch(db, plan.id).finished_at == clock.at
+    assert counts(db, plan.id) == {ItemState.NOT_STARTED: 2}
+
+
 def test_a_batch_that_is_aborted_during_a_turn_before_its_window_ends_at_once(
     db: Database, clock: VirtualTime, engine: Engine, world: World
 ) -> None:
