@@ -245,9 +245,7 @@ def test_abort_cancels_what_is_queued_and_starts_nothing(
     assert counts(db, identity) == {ItemState.CANCELLED: 2, ItemState.NOT_STARTED: 3}
 
 
-def test_a_plan_is_aborted_without_a_worker(
-    db: Database, clock: VirtualTime, engine: Engine, world: World
-) -> None:
+def test_a_plan_is_aborted_without_a_worker(db: Database, clock: VirtualTime, engine: Engine, world: World) -> None:
     items = settled(db, clock, engine, world, 2)
     with db.write() as session:
         plan = records.create(session, change=NEW, selection=None, strategy={}, items=items, asked=ME, planned=True)
