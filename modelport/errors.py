@@ -9,6 +9,7 @@
     │   ├── Unauthorized       401: no key, or one that is not known
     │   ├── Forbidden          403: the key does not allow this
     │   ├── NotFound           404
+    │   ├── TooSlow            408: the body did not come in time
     │   ├── Conflict           409: not possible as things stand
     │   │   ├── AlreadyExists  a create of what exists
     │   │   ├── Busy           an operation is under way and ``on_conflict`` is refuse
@@ -180,6 +181,10 @@ class MatchRequired(Problem):
     """This deployment is changed only by who says which state of it they saw (``if_match``)."""
 
 
+class TooSlow(Problem):
+    """What was sent did not come in time; nothing was done. It may be sent again."""
+
+
 class Throttled(Problem):
     """Too much at once; try again after ``retry_after`` seconds."""
 
@@ -265,6 +270,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    408: TooSlow,
     409: Conflict,
     412: Stale,
     413: Invalid,

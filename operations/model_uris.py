@@ -19,8 +19,8 @@ from operations.settings import settings
 
 LENGTH = 2048
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(/.*)", re.DOTALL)
-FIXED = re.compile(r"#files=[0-9a-f]{12}\Z")
-"""What the local target adds to a path to fix its files."""
+FIXED = re.compile(r"#(files|content)=[0-9a-f]{12}\Z")
+"""What a target that reads or packs a path's files adds to it, to fix them."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*(/[A-Za-z0-9][A-Za-z0-9_.@-]*)*")
 REMEDY = "give it as MLflow knows it: models:/name/1, models:/name@alias, runs:/id/path, or a whole path"
 

@@ -27,6 +27,7 @@ BY_CLASS: tuple[tuple[type[ModelportError], str], ...] = (
     (errors.Invalid, "INVALID_PARAMETER_VALUE"),
     (errors.MatchRequired, "INVALID_PARAMETER_VALUE"),
     (errors.Throttled, "REQUEST_LIMIT_EXCEEDED"),
+    (errors.TooSlow, "TEMPORARILY_UNAVAILABLE"),
     (errors.ModelTimeout, "DEADLINE_EXCEEDED"),
     (errors.WaitTimeout, "DEADLINE_EXCEEDED"),
     (errors.ServerError, "TEMPORARILY_UNAVAILABLE"),

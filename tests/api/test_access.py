@@ -247,7 +247,7 @@ def test_a_batch_reaches_no_further_than_who_asks(labelled: httpx.Client, theirs
     planned = labelled.post("/v1/batches/plan", json=selection).json()
     assert [shown["name"] for shown in planned["items"]] == ["iris"]
     relabelled = {
-        "operations": [{"target": OWN, "name": "fresh", "action": "apply", "model_uri": "m:/1", "labels": {}}]
+        "operations": [{"target": OWN, "name": "fresh", "action": "apply", "model_uri": "models:/m/1", "labels": {}}]
     }
     assert labelled.post(where, json=relabelled).status_code == 403
 

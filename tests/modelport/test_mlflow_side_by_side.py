@@ -51,11 +51,12 @@ def theirs() -> Iterator[SageMaker]:
 
 
 @pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMaker]:
+def ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SageMaker]:
     with SageMaker(create_seconds=0.1, update_seconds=0.1, delete_seconds=0.0) as fake:
         settings = {"endpoint_url": fake.url, "look_seconds": 0.05}
         target = {"uri": "sagemaker:/us-east-1", "settings": settings}
-        for key, value in {**KEYS, "MODELPORT_TARGETS": json.dumps({"aws": target})}.items():
+        ours = {"MODELPORT_TARGETS": json.dumps({"aws": target}), "MODELPORT_MODEL_ROOTS": json.dumps([str(tmp_path)])}
+        for key, value in {**KEYS, **ours}.items():
             monkeypatch.setenv(key, value)
         yield fake
 
