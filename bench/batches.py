@@ -193,7 +193,7 @@ def create(api: httpx.Client, bodies: list[dict[str, Any]]) -> None:
     operations = [
         {"target": "prod", "name": f"model-{number}", "action": "apply", **body} for number, body in enumerate(bodies)
     ]
-    batch = api.post("/v1/batches", json={"operations": operations, "strategy": {"max_concurrent": 200}})
+    batch = api.post("/v1/batches", json={"operations": operations, "strategy": {"max_concurrent": "100%"}})
     detail = ended(api, batch.raise_for_status().json()["id"])
     if detail["state"] != "succeeded":
         raise SystemExit(f"they could not be created: {detail['counters']}")

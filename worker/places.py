@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters import registry
 from adapters.contract import Adapter, Place
@@ -49,14 +49,14 @@ class Places:
         )
         with self._lock:
             opened = self._opened.get(target.id)
-            if opened is not None and opened.place == place:
-                return opened
-            if opened is not None:
-                opened.adapter.close()
-            description = registry.describe(target.uri)
-            limits = Limits(**{**vars(description.limits), **target.limits})
-            adapter = registry.open_adapter(place)
-            opened = Opened(place, adapter, description, limits, self._settings.threads)
+            if opened is None or opened.place != place:
+                if opened is not None:
+                    opened.adapter.close()
+                description = registry.describe(target.uri)
+                adapter = registry.open_adapter(place)
+                opened = Opened(place, adapter, description, description.limits, self._settings.threads)
+            # read each time: they are the registration's, and may be changed while the adapter stays open
+            opened = replace(opened, limits=Limits(**{**vars(opened.description.limits), **target.limits}))
             self._opened[target.id] = opened
             return opened
 

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from adapters import registry
 from adapters.contract import Denied, Permanent, Temporary
 from operations import ledger, queue
+from operations.clock import instant
 from operations.database import Database
 from operations.models import Deployment, Event, Operation
 from operations.settings import settings
@@ -341,6 +342,18 @@ def test_the_limit_of_a_target_postpones_and_says_until_when(db: Database, engin
     assert all(o.not_before and "2 writes in 1000 s" in (o.waits_for or "") for o in waiting)
     # waiting for the limit is not the target being slow
     assert all(o.deadline_at - o.started_at >= o.deadline_seconds + 900 for o in waiting)  # type: ignore[operator]
+
+
+def test_a_limit_that_is_changed_holds_from_then_on(db: Database, engine: Engine, world: World) -> None:
+    created(db, engine)
+    with db.write() as session:
+        rows.target(session).limits = {"writes": 2, "per_seconds": 1000.0}
+        rows.target(session).tokens, rows.target(session).tokens_at = 0.0, instant(session)
+        rows.submit(session, Kind.UPDATE, document=rows.spec("models:/iris/2"))
+    engine.advance(Lane.WRITE)
+    with db.read() as session:
+        waiting = session.scalars(select(Operation).where(Operation.waits_for.is_not(None))).unique().all()
+    assert ["2 writes in 1000 s" in (operation.waits_for or "") for operation in waiting] == [True]
 
 
 def test_tokens_of_the_next_moments_are_waited_for_and_each_call_keeps_to_its_instant(
